@@ -1,0 +1,67 @@
+// Owned memory: anonymous huge-page memory bound to a NUMA node, and read-only mapped files.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "core/ids.h"
+#include "core/status.h"
+
+namespace tandem {
+
+// Page-aligned zeroed memory on transparent huge pages where the kernel grants them.
+// Move-only. Not thread-safe; the bytes may be shared between threads.
+class NumaBuffer {
+ public:
+  NumaBuffer() = default;
+  // Errors: RESOURCE_EXHAUSTED naming the size when the system refuses. `node` is a wish where the
+  // machine has several nodes and is ignored where it has one.
+  static absl::StatusOr<NumaBuffer> Allocate(size_t size_bytes, NumaNode node = {});
+  NumaBuffer(NumaBuffer&& other) noexcept;
+  NumaBuffer& operator=(NumaBuffer&& other) noexcept;
+  ~NumaBuffer();
+
+  std::byte* data() const { return data_; }
+  size_t size_bytes() const { return size_bytes_; }
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(data_);
+  }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_bytes_ = 0;
+};
+
+// A whole file mapped read-only. Move-only.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  // Errors: NOT_FOUND / PERMISSION_DENIED / ... naming the path.
+  static absl::StatusOr<MappedFile> Open(const std::string& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
+  const std::string& path() const { return path_; }
+  // Tells the kernel that these bytes will be read soon (true) or not again (false), which takes
+  // them out of this process's resident set; they stay valid and in the page cache.
+  void Advise(std::span<const std::byte> part, bool will_need) const;
+
+ private:
+  const std::byte* data_ = nullptr;
+  size_t size_bytes_ = 0;
+  std::string path_;
+};
+
+// Bytes of this process in RAM now, and the most there ever were (from /proc/self/status).
+struct ResidentMemory {
+  int64_t now_bytes = 0;
+  int64_t peak_bytes = 0;
+};
+ResidentMemory ReadResidentMemory();
+
+}  // namespace tandem

@@ -1,0 +1,127 @@
+// The one class that service, tools and tests talk to. Thread-safe.
+//
+// Submit() puts a request into the continuous-batching loop, which runs on the engine's own thread
+// and reports tokens through the request's callback.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/model_shape.h"
+#include "core/status.h"
+#include "cpu_experts/experts.h"
+#include "engine/chat_format.h"
+#include "engine/model_config.h"
+#include "engine/sampling.h"
+#include "engine/tokenizer.h"
+#include "gpu_attention/dense_backend.h"
+
+namespace tandem {
+
+struct EngineOptions {
+  std::string model_dir;
+  DenseDType dense_dtype = DenseDType::kBf16;
+  ExpertActivations expert_activations = ExpertActivations::kInt8;
+  std::string kernel;             // expert kernel; "" = best
+  int32_t threads = 0;            // 0: one per physical core
+  int64_t kv_tokens = 0;          // capacity of the latent cache; 0: chosen from model and free RAM
+  int32_t max_step_tokens = 512;  // prefill chunk + decode rows of one step
+  int32_t max_sequences = 64;     // running at once
+  int32_t max_queue = 256;        // waiting; more are refused with RESOURCE_EXHAUSTED
+  bool show_progress = false;     // loading: rate and ETA on stderr
+};
+
+enum class FinishReason { kStop, kLength, kCancelled, kDeadline, kError };
+
+struct TopLogprob {
+  int32_t id;
+  float logprob;
+};
+
+struct GeneratedToken {
+  int32_t id;
+  float logprob = 0;  // natural log; only if logprobs were asked for
+  std::vector<TopLogprob> top;
+};
+
+struct Usage {
+  int32_t prompt_tokens = 0;
+  int32_t completion_tokens = 0;
+  double queue_s = 0, prefill_s = 0, decode_s = 0;
+};
+
+// One report. `text` is valid UTF-8; concatenated over a generation it is the whole answer, without
+// stop strings and stop tokens. A token whose text is held back (half a UTF-8 sequence, possible
+// stop string) comes with its ids first and its text later.
+struct GenerationEvent {
+  std::vector<GeneratedToken> tokens;
+  std::string text;
+  // Set on the last event only.
+  std::optional<FinishReason> finish;
+  std::string stop_string;  // the stop string that ended it, if one did
+  absl::Status status;      // not OK with kError
+  Usage usage;
+};
+
+struct GenerationRequest {
+  std::vector<int32_t> prompt_ids;
+  SamplingParams sampling;
+  int32_t max_tokens = 0;         // 0: as many as the context allows
+  std::vector<std::string> stop;  // not part of the answer
+  std::vector<int32_t> stop_ids;  // besides the model's own end tokens
+  bool ignore_eos = false;        // go on past the model's end tokens
+  bool skip_special = true;       // leave control tokens out of the text
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  // Called on the engine's thread, in order, the last time with `finish` set; must not block and
+  // must not call into the Engine except Generation::Cancel().
+  std::function<void(const GenerationEvent&)> on_event;
+};
+
+// Handle of a submitted request. Dropping it does not cancel.
+class Generation {
+ public:
+  virtual ~Generation() = default;
+  virtual void Cancel() = 0;  // any thread; the last event follows, with kCancelled
+};
+
+struct EngineStats {
+  int32_t running = 0, waiting = 0;
+  int64_t kv_pages_total = 0, kv_pages_used = 0;
+  int64_t steps = 0, prompt_tokens = 0, generated_tokens = 0;
+};
+
+// Log-probability and the five most likely tokens of each given token (none for the first).
+struct TokenScore {
+  int32_t id;
+  float logprob;
+  std::vector<TopLogprob> top;
+};
+
+class Engine {
+ public:
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options);
+  virtual ~Engine() = default;
+
+  // Errors: INVALID_ARGUMENT (empty prompt, id outside the vocabulary, prompt longer than the
+  // context, bad sampling values: all named), RESOURCE_EXHAUSTED (queue full).
+  virtual absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerationRequest request) = 0;
+
+  // Scores given tokens, e.g. for perplexity. Blocks; runs beside other requests.
+  virtual absl::StatusOr<std::vector<TokenScore>> Score(const std::vector<int32_t>& ids) = 0;
+
+  virtual const Tokenizer& tokenizer() const = 0;
+  virtual const ModelConfig& config() const = 0;
+  virtual int64_t max_context() const = 0;  // tokens a single sequence may reach
+  virtual EngineStats stats() const = 0;
+  virtual std::string description() const = 0;  // kernels, dtypes, threads: one line
+};
+
+// Submits and waits: all events merged into one.
+absl::StatusOr<GenerationEvent> RunToEnd(Engine& engine, GenerationRequest request);
+
+}  // namespace tandem
