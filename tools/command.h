@@ -1,0 +1,56 @@
+// The frame of `tandem`: one program, one file cmd_NAME.cpp per subcommand.
+//
+//   void AddTokenize(Commands& commands) {
+//     auto options = std::make_shared<Options>();
+//     CLI::App* sub = commands.Add("tokenize", "text or chat messages -> ids", "  tandem tokenize
+//     ..."); sub->add_option("model", options->model)->required(); commands.OnRun(sub, [options] {
+//     return Tokenize(*options); });   // returns the exit code
+//   }
+//
+// Exit codes: 0 done, 1 the world failed, 2 wrong usage. Use Fail() for the second.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "core/status.h"
+
+namespace tandem {
+
+class Commands {
+ public:
+  explicit Commands(CLI::App& app) : app_(app) {}
+
+  // `examples` is shown under --help, one command line each.
+  CLI::App* Add(const std::string& name, const std::string& description,
+                const std::string& examples);
+  // A subcommand of a group such as `tandem bench`; the group is created at the first call.
+  CLI::App* AddTo(const std::string& group, const std::string& name, const std::string& description,
+                  const std::string& examples);
+  void OnRun(CLI::App* sub, std::function<int()> run);
+  // Runs what the command line chose.
+  int Run() const;
+
+ private:
+  CLI::App& app_;
+  std::map<std::string, CLI::App*> groups_;
+  std::function<int()> chosen_;
+};
+
+// Prints "tandem: error: MESSAGE" on stderr; returns 1.
+int Fail(const absl::Status& status);
+
+// One per cmd_NAME.cpp, in the order of --help; main.cpp lists those that are built.
+void AddServe(Commands& commands);
+void AddChat(Commands& commands);
+void AddScore(Commands& commands);
+void AddTokenize(Commands& commands);
+void AddDoctor(Commands& commands);
+void AddSynth(Commands& commands);
+void AddBenchE2e(Commands& commands);
+void AddBenchMoe(Commands& commands);
+void AddBenchRoofline(Commands& commands);
+
+}  // namespace tandem

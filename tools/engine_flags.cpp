@@ -1,0 +1,52 @@
+#include "tools/engine_flags.h"
+
+namespace tandem {
+
+void EngineFlags::AddTo(CLI::App* sub, bool model_required) {
+  auto* positional = sub->add_option("model", model, "checkpoint folder (Hugging Face layout)")
+                         ->type_name("MODEL");
+  if (model_required) positional->required();
+  sub->add_option("--dense-dtype", dense_dtype, "how attention and other dense weights are held")
+      ->check(CLI::IsMember({"bf16", "int8"}))
+      ->capture_default_str();
+  sub->add_option("--expert-activations", expert_activations,
+                  "precision of activations in the experts; int8x2 is exact to about 15 bits")
+      ->check(CLI::IsMember({"int8", "int8x2"}))
+      ->capture_default_str();
+  sub->add_option("--kernel", kernel, "force an expert kernel (see `tandem doctor`)");
+  sub->add_option("--threads", threads, "worker threads; 0: one per physical core")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  sub->add_option("--kv-tokens", kv_tokens,
+                  "tokens the cache holds over all sequences; 0: by free RAM")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  sub->add_option("--max-step-tokens", max_step_tokens, "most tokens of one step (prefill chunk)")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  sub->add_option("--max-sequences", max_sequences, "sequences computed at once")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  sub->add_option("--max-queue", max_queue, "requests that may wait; more are refused")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  sub->add_flag("-q,--quiet", quiet, "no progress output");
+}
+
+EngineOptions EngineFlags::ToOptions() const {
+  EngineOptions options;
+  options.model_dir = model;
+  options.dense_dtype = dense_dtype == "int8" ? DenseDType::kInt8 : DenseDType::kBf16;
+  options.expert_activations =
+      expert_activations == "int8x2" ? ExpertActivations::kInt8x2 : ExpertActivations::kInt8;
+  options.kernel = kernel;
+  options.threads = threads;
+  options.kv_tokens = kv_tokens;
+  options.max_step_tokens = max_step_tokens;
+  options.max_sequences = max_sequences;
+  options.max_queue = max_queue;
+  options.show_progress = !quiet;
+  return options;
+}
+
+}  // namespace tandem

@@ -1,0 +1,28 @@
+// Command-line flags that every command with an engine shares.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "engine/engine.h"
+
+namespace tandem {
+
+struct EngineFlags {
+  std::string model;
+  std::string dense_dtype = "bf16";
+  std::string expert_activations = "int8";
+  std::string kernel;
+  int threads = 0;
+  int64_t kv_tokens = 0;
+  int max_step_tokens = 512;
+  int max_sequences = 64;
+  int max_queue = 256;
+  bool quiet = false;
+
+  // Adds MODEL and the flags; `model_required` false leaves MODEL optional (chat --server).
+  void AddTo(CLI::App* sub, bool model_required = true);
+  EngineOptions ToOptions() const;
+};
+
+}  // namespace tandem
