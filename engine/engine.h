@@ -30,25 +30,15 @@ struct EngineOptions {
   std::string kernel;             // expert kernel; "" = best
   int32_t threads = 0;            // 0: one per physical core
   int64_t kv_tokens = 0;          // capacity of the latent cache; 0: chosen from model and free RAM
-  int32_t max_step_tokens = 512;  // prefill chunk + decode rows of one step
-  int32_t max_sequences = 64;     // running at once
-  int32_t max_queue = 256;        // waiting; more are refused with RESOURCE_EXHAUSTED
+  int32_t max_step_tokens = 512;  // prefill rows of one step; decode rows come on top
+  int32_t max_sequences = 64;     // running at once, so the most decode rows of a step
+  int32_t max_queue = 256;        // waiting beyond those; more are refused, RESOURCE_EXHAUSTED
   bool show_progress = false;     // loading: rate and ETA on stderr
 };
 
 enum class FinishReason { kStop, kLength, kCancelled, kDeadline, kError };
 
-struct TopLogprob {
-  int32_t id;
-  float logprob;
-};
-
-struct GeneratedToken {
-  int32_t id;
-  float logprob = 0;  // natural log; only if logprobs were asked for
-  std::vector<TopLogprob> top;
-};
-
+// An end token (the model's or one of stop_ids) counts as a completion token but gives no text.
 struct Usage {
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;
@@ -102,13 +92,18 @@ struct TokenScore {
   std::vector<TopLogprob> top;
 };
 
+// A RESOURCE_EXHAUSTED of a full queue carries under this payload name a decimal number: the
+// milliseconds after which trying again makes sense.
+inline constexpr char kRetryAfterMsPayload[] = "tandem/retry-after-ms";
+
 class Engine {
  public:
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options);
   virtual ~Engine() = default;
 
   // Errors: INVALID_ARGUMENT (empty prompt, id outside the vocabulary, prompt longer than the
-  // context, bad sampling values: all named), RESOURCE_EXHAUSTED (queue full).
+  // context, bad sampling values: all named), RESOURCE_EXHAUSTED (queue full: see
+  // kRetryAfterMsPayload), UNAVAILABLE (the engine is shutting down).
   virtual absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerationRequest request) = 0;
 
   // Scores given tokens, e.g. for perplexity. Blocks; runs beside other requests.

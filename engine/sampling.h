@@ -24,6 +24,19 @@ struct SamplingParams {
   int32_t top_logprobs = -1;  // -1: none; 0: the chosen token; n: the n most likely too (<= 20)
 };
 
+struct TopLogprob {
+  int32_t id;
+  float logprob;
+};
+
+// Log-probabilities are those of the model itself: log-softmax of its logits, before bias,
+// penalties, temperature and filters.
+struct GeneratedToken {
+  int32_t id;
+  float logprob = 0;  // natural log; only if logprobs were asked for
+  std::vector<TopLogprob> top;
+};
+
 // INVALID_ARGUMENT naming the field, its value and the range.
 absl::Status Validate(const SamplingParams& params, int32_t vocab);
 

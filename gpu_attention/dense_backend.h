@@ -2,8 +2,12 @@
 // shared expert, dense MLP, head. host/ computes it on the CPU; cuda/ on an NVIDIA GPU.
 //
 // Call order of a step:  BeginStep;  per layer: Attention, then DenseMlp, or Route +
-// SharedExperts + AddExperts;  then Logits. One thread calls it. Loading: LoadGlobals and LoadLayer
-// copy or convert what they are given; the views need not outlive the call.
+// SharedExperts + AddExperts;  then Logits, as often as wanted. One thread calls it.
+//
+// Same request, same bits: what a row becomes depends on its own slice alone (its tokens, its
+// pages, its length), never on how many other rows share the step or a call of Logits(). Loading:
+// LoadGlobals and LoadLayer copy or convert what they are given; the views need not outlive the
+// call.
 #pragma once
 
 #include <cstdint>
