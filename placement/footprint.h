@@ -1,0 +1,31 @@
+// What a model needs: bytes to hold, bytes to read per decoded token. Pure arithmetic on the shape.
+#pragma once
+
+#include <cstdint>
+
+#include "core/model_shape.h"
+
+namespace tandem {
+
+// Bytes of one dense weight, scales included.
+inline constexpr double kBf16WeightBytes = 2.0;
+// Routed experts: 4-bit weights and one BF16 scale per 32 of them.
+inline constexpr double kInt4WeightBytes = 0.5 + 2.0 / 32;
+
+struct Footprint {
+  int64_t expert_bytes = 0;          // one routed expert
+  int64_t routed_bytes = 0;          // all routed experts
+  int64_t dense_bytes = 0;           // all matrices but embedding and routed experts
+  int64_t embedding_bytes = 0;       // BF16
+  int64_t kv_bytes_per_token = 0;    // latent cache, BF16, all layers
+  int64_t routed_read_per_token = 0; // bytes read to decode one token at batch 1
+  int64_t dense_read_per_token = 0;
+
+  int64_t weights_bytes() const { return routed_bytes + dense_bytes + embedding_bytes; }
+  int64_t read_per_token() const { return routed_read_per_token + dense_read_per_token; }
+};
+
+// `dense_weight_bytes`: kBf16WeightBytes, or a little over 1 for INT8 with scales.
+Footprint ComputeFootprint(const ModelShape& shape, double dense_weight_bytes);
+
+}  // namespace tandem
