@@ -13,12 +13,12 @@ inline constexpr double kBf16WeightBytes = 2.0;
 inline constexpr double kInt4WeightBytes = 0.5 + 2.0 / 32;
 
 struct Footprint {
-  int64_t expert_bytes = 0;          // one routed expert
-  int64_t routed_bytes = 0;          // all routed experts
-  int64_t dense_bytes = 0;           // all matrices but embedding and routed experts
-  int64_t embedding_bytes = 0;       // BF16
-  int64_t kv_bytes_per_token = 0;    // latent cache, BF16, all layers
-  int64_t routed_read_per_token = 0; // bytes read to decode one token at batch 1
+  int64_t expert_bytes = 0;           // one routed expert
+  int64_t routed_bytes = 0;           // all routed experts
+  int64_t dense_bytes = 0;            // all matrices but embedding and routed experts
+  int64_t embedding_bytes = 0;        // BF16
+  int64_t kv_bytes_per_token = 0;     // latent cache, BF16, all layers
+  int64_t routed_read_per_token = 0;  // bytes read to decode one token at batch 1
   int64_t dense_read_per_token = 0;
 
   int64_t weights_bytes() const { return routed_bytes + dense_bytes + embedding_bytes; }

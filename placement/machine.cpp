@@ -60,8 +60,7 @@ void ReadTopology(Machine& machine) {
          (node = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, node)) != nullptr;) {
       MachineNode entry;
       entry.os_index = static_cast<int32_t>(node->os_index);
-      entry.cores =
-          hwloc_get_nbobjs_inside_cpuset_by_type(topology, node->cpuset, HWLOC_OBJ_CORE);
+      entry.cores = hwloc_get_nbobjs_inside_cpuset_by_type(topology, node->cpuset, HWLOC_OBJ_CORE);
       entry.memory_bytes = static_cast<int64_t>(node->attr->numanode.local_memory);
       machine.nodes.push_back(entry);
     }

@@ -18,11 +18,11 @@ struct MachineNode {
 struct Machine {
   CpuFeatures cpu;
   int32_t sockets = 0;
-  int32_t cores = 0;          // physical cores this process may use
+  int32_t cores = 0;  // physical cores this process may use
   int32_t hardware_threads = 0;
   std::vector<MachineNode> nodes;
-  int64_t l3_bytes = 0;       // of all sockets together
-  int64_t memory_bytes = 0;   // RAM, or the container's limit where that is lower
+  int64_t l3_bytes = 0;      // of all sockets together
+  int64_t memory_bytes = 0;  // RAM, or the container's limit where that is lower
   int64_t available_bytes = 0;
   int64_t swap_used_bytes = 0;
   std::string transparent_huge_pages;  // "always", "madvise" or "never"

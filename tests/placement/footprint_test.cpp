@@ -25,7 +25,8 @@ TEST(Footprint, MatchesKimiK26) {
   EXPECT_EQ(f.kv_bytes_per_token, 70'272);
   EXPECT_EQ(f.routed_read_per_token, 11'890'851'840);
   const double expected_bytes = 2.0 * 11'722'208'768 + 2.0 * 60 * 384 * 7168;  // router in FP32
-  EXPECT_NEAR(static_cast<double>(f.dense_bytes + f.embedding_bytes), expected_bytes, 4e6);  // norms
+  EXPECT_NEAR(static_cast<double>(f.dense_bytes + f.embedding_bytes), expected_bytes,
+              4e6);  // norms
 }
 
 TEST(Footprint, PlainQueryProjectionAndInt8) {
