@@ -1,8 +1,9 @@
 # Warnings, sanitizers, and per-file instruction sets.
 # -Wno-restrict: GCC 12 reports a false overlap in std::string (GCC bug 105329).
-add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-restrict -fno-strict-aliasing)
+add_compile_options(
+  "$<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wno-unused-parameter;-Wno-restrict;-fno-strict-aliasing>")
 if(TANDEM_WERROR)
-  add_compile_options(-Werror)
+  add_compile_options($<$<COMPILE_LANGUAGE:C,CXX>:-Werror>)
 endif()
 if(TANDEM_SANITIZE)
   add_compile_options(-fsanitize=${TANDEM_SANITIZE} -fno-omit-frame-pointer -g1)
