@@ -1,6 +1,19 @@
 // `tandem`: serve, chat, score, tokenize, doctor, synth, bench.
+#include <cstdio>
+#include <string>
+
 #include "core/log.h"
 #include "tools/command.h"
+
+namespace {
+
+bool HasSubcommand(const CLI::App& app, const std::string& name) {
+  for (const CLI::App* sub : app.get_subcommands(nullptr))
+    if (sub->get_name() == name) return true;
+  return false;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{"Tandem serves mixture-of-experts models from one workstation.", "tandem"};
@@ -14,6 +27,10 @@ int main(int argc, char** argv) {
   tandem::Commands commands(app);
   tandem::AddDoctor(commands);
 
+  if (argc > 1 && argv[1][0] != '-' && !HasSubcommand(app, argv[1])) {
+    std::fprintf(stderr, "tandem: unknown command '%s'; see tandem --help\n", argv[1]);
+    return 2;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {  // --help, --version
