@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
 
   tandem::Commands commands(app);
+  tandem::AddTokenize(commands);
   tandem::AddDoctor(commands);
 
   if (argc > 1 && argv[1][0] != '-' && !HasSubcommand(app, argv[1])) {
