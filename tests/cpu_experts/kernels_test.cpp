@@ -1,0 +1,182 @@
+// One body, every kernel, one table of shapes.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <tuple>
+
+#include "cpu_experts/kernel_choice.h"
+#include "cpu_experts/panel16g32.h"
+#include "cpu_experts/self_check.h"
+#include "tests/cpu_experts/moe_case.h"
+
+namespace tandem {
+// The sources of the wider kernels, compiled over SIMDe.
+extern constinit const KernelTable kAvx512VnniSimdeKernel;
+extern constinit const KernelTable kAvxVnniSimdeKernel;
+}  // namespace tandem
+
+namespace tandem::test {
+namespace {
+
+constexpr uint64_t kSeed = 20260117;
+
+struct Implementation {
+  const char* name;
+  const KernelTable* table;
+  bool CpuFeatures::*required;
+};
+std::ostream& operator<<(std::ostream& out, const Implementation& i) { return out << i.name; }
+
+const Implementation kImplementations[] = {
+    {"reference", &kReferenceKernel, nullptr},
+    {"avx2", &kAvx2Kernel, &CpuFeatures::avx2},
+    {"avx_vnni", &kAvxVnniKernel, &CpuFeatures::avx_vnni},
+    {"avx512_vnni", &kAvx512VnniKernel, &CpuFeatures::avx512_vnni},
+    // SIMDe itself was compiled for AVX2 here.
+    {"avx_vnni_simde", &kAvxVnniSimdeKernel, &CpuFeatures::avx2},
+    {"avx512_vnni_simde", &kAvx512VnniSimdeKernel, &CpuFeatures::avx2},
+};
+
+const MoeCaseShape kShapes[] = {
+    // name, tokens, hidden, intermediate, experts, top_k
+    {"1tok", 1, 256, 128, 8, 8},
+    {"1tok_smallest", 1, 32, 32, 1, 1},
+    {"2tok_odd_groups", 2, 96, 96, 3, 2},
+    {"3tok_long_rows", 3, 1120, 64, 4, 2},
+    {"k2_6_width", 2, 7168, 64, 4, 3},
+    {"5tok_hidden32", 5, 32, 96, 3, 3},
+    {"6tok_one_expert", 6, 160, 64, 2, 1, Routing::kOneExpert},
+    {"7tok_one_expert", 7, 160, 64, 2, 1, Routing::kOneExpert},
+    {"13tok_idle_experts", 13, 64, 32, 40, 1},
+    {"16tok_skipped", 16, 128, 96, 6, 4, Routing::kSomeSkipped},
+    {"70tok_top3", 70, 224, 64, 5, 3},
+    {"140tok_one_expert", 140, 544, 32, 3, 2, Routing::kOneExpert},
+};
+
+using Parameters = std::tuple<Implementation, MoeCaseShape, int>;
+
+class Kernels : public testing::TestWithParam<Parameters> {
+ protected:
+  void SetUp() override {
+    const Implementation& i = std::get<0>(GetParam());
+    if (i.required != nullptr && !(DetectCpu().*i.required))
+      GTEST_SKIP() << "this CPU cannot run " << i.name << "; it has: " << Describe(DetectCpu());
+  }
+  const KernelTable& kernel() const { return *std::get<0>(GetParam()).table; }
+  const MoeCaseShape& shape() const { return std::get<1>(GetParam()); }
+  int planes() const { return std::get<2>(GetParam()); }
+};
+
+TEST_P(Kernels, AgreeWithDoublePrecision) {
+  const MoeCase c(shape(), kSeed);
+  const std::vector<float> y = RunDriver(c, kernel(), planes(), 2);
+  EXPECT_EQ(Compare(Reference(c, planes()), y), "") << "seed " << kSeed;
+}
+
+// Same request, same bits: alone, in another order, with other workers.
+TEST_P(Kernels, BitsDoNotDependOnTheBatch) {
+  const MoeCase c(shape(), kSeed);
+  const std::vector<float> all = RunDriver(c, kernel(), planes(), 1);
+  auto expect_same = [&](const std::vector<int32_t>& tokens, int workers) {
+    const std::vector<float> some = RunDriver(c.Select(tokens), kernel(), planes(), workers);
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      EXPECT_EQ(std::memcmp(&some[i * shape().hidden], &all[tokens[i] * shape().hidden],
+                            shape().hidden * sizeof(float)),
+                0)
+          << "token " << tokens[i] << " in a batch of " << tokens.size() << " with " << workers
+          << " workers";
+    }
+  };
+  std::vector<int32_t> order(shape().tokens);
+  std::iota(order.begin(), order.end(), 0);
+  std::mt19937_64 random(kSeed);
+  for (int workers : {2, 3}) expect_same(order, workers);
+  for (int size : {1, 2, 4, 5, 9, 20}) {
+    if (size > shape().tokens) break;
+    std::shuffle(order.begin(), order.end(), random);
+    expect_same({order.begin(), order.begin() + size}, 1 + size % 3);
+  }
+}
+
+std::string NameOf(const testing::TestParamInfo<Parameters>& info) {
+  return std::string(std::get<0>(info.param).name) + "_" + std::get<1>(info.param).name +
+         (std::get<2>(info.param) == 1 ? "_int8" : "_int8x2");
+}
+INSTANTIATE_TEST_SUITE_P(All, Kernels,
+                         testing::Combine(testing::ValuesIn(kImplementations),
+                                          testing::ValuesIn(kShapes), testing::Values(1, 2)),
+                         NameOf);
+
+// The SIMD kernels do the same float operations in the same order, however wide they are.
+TEST(KernelFamily, SimdKernelsAgreeBitForBit) {
+  if (!DetectCpu().avx2) GTEST_SKIP() << "this CPU has no AVX2";
+  for (const MoeCaseShape& shape : kShapes) {
+    for (int planes : {1, 2}) {
+      const MoeCase c(shape, kSeed);
+      const std::vector<float> y = RunDriver(c, kAvx2Kernel, planes, 1);
+      for (const Implementation& i : kImplementations) {
+        if (i.table == &kReferenceKernel || !(DetectCpu().*i.required)) continue;
+        EXPECT_EQ(RunDriver(c, *i.table, planes, 2), y) << i.name << " on " << shape.name;
+      }
+    }
+  }
+}
+
+// Values at the ends of the code and nibble ranges: int16 sums must not saturate.
+TEST(KernelFamily, ExtremeValuesAreExact) {
+  const MoeCaseShape shape = {"extreme", 9, 64, 32, 1, 1, Routing::kOneExpert};
+  for (const Implementation& i : kImplementations) {
+    if (i.required != nullptr && !(DetectCpu().*i.required)) continue;
+    for (uint8_t nibbles : {0x00, 0xff, 0x0f, 0xf0}) {
+      MoeCase c(shape, kSeed);
+      for (auto* matrices : {&c.gate, &c.up, &c.down})
+        for (uint8_t& byte : matrices->front().packed) byte = nibbles;
+      for (bf16& x : c.x) x = ToBf16(x.bits % 2 == 0 ? 1.0f : -1.0f);
+      for (int t = 0; t < 2 * shape.hidden; ++t) c.x[t] = ToBf16(t < shape.hidden ? 1.0f : -1.0f);
+      for (int planes : {1, 2}) {
+        EXPECT_EQ(Compare(Reference(c, planes), RunDriver(c, *i.table, planes, 1)), "")
+            << i.name << ", nibbles " << int{nibbles} << ", planes " << planes;
+      }
+    }
+  }
+}
+
+TEST(KernelFamily, SelfCheckPassesAndCatchesAWrongKernel) {
+  for (const KernelTable* kernel : AllKernels()) {
+    if (!Runnable(*kernel)) continue;
+    for (int planes : {1, 2}) EXPECT_EQ(SelfCheck(*kernel, planes), absl::OkStatus());
+  }
+  KernelTable wrong = kReferenceKernel;
+  wrong.down = [](const DownArgs& args) {
+    DownArgs skewed = args;
+    skewed.panels += kGroupBytes / 4;
+    kReferenceKernel.down(skewed);
+  };
+  EXPECT_EQ(SelfCheck(wrong, 1).code(), absl::StatusCode::kInternal);
+}
+
+TEST(KernelFamily, ChoiceIsBestFirstAndLoudWhenForced) {
+  const auto chosen = ChooseKernel("reference");
+  ASSERT_TRUE(chosen.ok());
+  EXPECT_EQ(*chosen, &kReferenceKernel);
+  EXPECT_EQ(ChooseKernel("sse9").status().code(), absl::StatusCode::kInvalidArgument);
+  for (const KernelTable* kernel : AllKernels()) {
+    if (!Runnable(*kernel)) {
+      EXPECT_EQ(ChooseKernel(kernel->name).status().code(), absl::StatusCode::kInvalidArgument);
+    }
+  }
+  setenv("TANDEM_KERNEL", "reference", 1);
+  EXPECT_EQ(*ChooseKernel(""), &kReferenceKernel);
+  setenv("TANDEM_KERNEL", "sse9", 1);
+  EXPECT_FALSE(ChooseKernel("").ok());
+  unsetenv("TANDEM_KERNEL");
+  const std::vector<std::string> runnable = KernelNames(true);
+  ASSERT_FALSE(runnable.empty());
+  EXPECT_EQ((*ChooseKernel(""))->name, runnable.front());
+}
+
+}  // namespace
+}  // namespace tandem::test

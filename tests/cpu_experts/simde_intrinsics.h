@@ -1,0 +1,84 @@
+// AVX-512 VNNI and AVX-VNNI intrinsics as plain code: SIMDe, and the few that its 0.7.4 lacks,
+// written out from their definition.
+#pragma once
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#include <simde/x86/fma.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+template <class To, class From>
+To LanesOf(const From& x) {
+  static_assert(sizeof(To) == sizeof(From));
+  To lanes;
+  std::memcpy(&lanes, &x, sizeof(lanes));
+  return lanes;
+}
+struct Ints16 {
+  int32_t at[16];
+};
+struct Floats16 {
+  float at[16];
+};
+
+inline simde__m512 ShimCvtepi32Ps(simde__m512i x) {
+  const auto in = LanesOf<Ints16>(x);
+  Floats16 out;
+  for (int i = 0; i < 16; ++i) out.at[i] = static_cast<float>(in.at[i]);
+  return LanesOf<simde__m512>(out);
+}
+inline simde__m512i ShimCvtpsEpi32(simde__m512 x) {
+  const auto in = LanesOf<Floats16>(x);
+  Ints16 out;
+  for (int i = 0; i < 16; ++i) out.at[i] = static_cast<int32_t>(std::nearbyint(in.at[i]));
+  return LanesOf<simde__m512i>(out);
+}
+inline simde__m512i ShimCvtepu16Epi32(simde__m256i x) {
+  struct Words {
+    uint16_t at[16];
+  };
+  const auto in = LanesOf<Words>(x);
+  Ints16 out;
+  for (int i = 0; i < 16; ++i) out.at[i] = in.at[i];
+  return LanesOf<simde__m512i>(out);
+}
+inline simde__m512i ShimSraiEpi32(simde__m512i x, int count) {
+  auto lanes = LanesOf<Ints16>(x);
+  for (int32_t& lane : lanes.at) lane >>= count;
+  return LanesOf<simde__m512i>(lanes);
+}
+inline simde__m128i ShimCvtepi32Epi8(simde__m512i x) {
+  const auto in = LanesOf<Ints16>(x);
+  struct Bytes {
+    uint8_t at[16];
+  } out;
+  for (int i = 0; i < 16; ++i) out.at[i] = static_cast<uint8_t>(in.at[i]);
+  return LanesOf<simde__m128i>(out);
+}
+inline float ShimReduceMaxPs(simde__m512 x) {
+  const auto in = LanesOf<Floats16>(x);
+  float max = in.at[0];
+  for (float lane : in.at) max = lane > max ? lane : max;
+  return max;
+}
+inline int32_t ShimReduceAddEpi32(simde__m512i x) {
+  int32_t sum = 0;
+  for (int32_t lane : LanesOf<Ints16>(x).at) sum += lane;
+  return sum;
+}
+
+}  // namespace
+
+#define _mm512_cvtepi32_ps ShimCvtepi32Ps
+#define _mm512_cvtps_epi32 ShimCvtpsEpi32
+#define _mm512_cvtepu16_epi32 ShimCvtepu16Epi32
+#define _mm512_srai_epi32 ShimSraiEpi32
+#define _mm512_cvtepi32_epi8 ShimCvtepi32Epi8
+#define _mm512_reduce_max_ps ShimReduceMaxPs
+#define _mm512_reduce_add_epi32 ShimReduceAddEpi32
+#define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
