@@ -250,9 +250,9 @@ absl::Status FinishIds(const std::string& dir, ModelConfig& config) {
   if (config.eos_ids.empty() || config.eos_ids.back() < config.shape.vocab) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat(dir, "/config.json or generation_config.json: eos_token_id ",
-                   config.eos_ids.back(), " is not below vocab_size ", config.shape.vocab));
+  return absl::InvalidArgumentError(absl::StrCat(
+      dir, "/config.json: eos_token_id ", config.eos_ids.back(),
+      " (here or in generation_config.json) is not below vocab_size ", config.shape.vocab));
 }
 
 }  // namespace

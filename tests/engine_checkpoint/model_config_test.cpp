@@ -180,7 +180,7 @@ TEST_F(ModelConfigTest, RefusesValuesThatMakeNoSense) {
                 absl::StatusCode::kUnimplemented);
   ExpectRefused(With(TinyConfig(), "rms_norm_eps", -1), "rms_norm_eps");
   ExpectRefused(With(TinyConfig(), "text_config", 3), "text_config: expected an object");
-  ExpectRefused(With(TinyConfig(), "eos_token_id", 600), "not below vocab_size 600");
+  ExpectRefused(With(TinyConfig(), "eos_token_id", 600), "is not below vocab_size 600");
 }
 
 TEST_F(ModelConfigTest, NamesWhatIsNotSupported) {
