@@ -138,25 +138,27 @@ std::string WeightReader::LayerPrefix(LayerId layer) const {
   return absl::StrCat(body_, "layers.", layer.value, ".");
 }
 
-absl::StatusOr<int64_t> WeightReader::CheckComplete() const {
+absl::StatusOr<WeightReader::Sizes> WeightReader::CheckComplete() const {
   if (checkpoint_.Lookup(absl::StrCat(body_, kProbe)) == nullptr) {
-    return absl::NotFoundError(absl::StrCat(checkpoint_.dir(), ": no tensor ends in ", kProbe,
-                                            " under a known name; tried ", body_, kProbe,
-                                            " and model.", kProbe, " among others"));
+    return absl::NotFoundError(absl::StrCat(checkpoint_.dir(), ": there is no tensor ", body_,
+                                            kProbe, " nor one like it (model.", kProbe, ", ...)"));
   }
   const ModelShape& shape = checkpoint_.config().shape;
-  WeightCollector in(checkpoint_, Mode::kCheck);
-  CollectGlobals(in, checkpoint_, body_, head_name_);
+  WeightCollector dense(checkpoint_, Mode::kCheck), experts(checkpoint_, Mode::kCheck);
+  CollectGlobals(dense, checkpoint_, body_, head_name_);
   for (int32_t l = 0; l < shape.layers; ++l) {
     const std::string prefix = LayerPrefix({l});
-    CollectLayer(in, prefix, shape.is_moe(l), shape);
-    if (!shape.is_moe(l)) continue;
-    for (int32_t e = 0; e < shape.experts; ++e) CollectExpert(in, ExpertPrefix(prefix, {e}), shape);
+    CollectLayer(dense, prefix, shape.is_moe(l), shape);
+    for (int32_t e = 0; shape.is_moe(l) && e < shape.experts; ++e) {
+      CollectExpert(experts, ExpertPrefix(prefix, {e}), shape);
+    }
   }
-  if (in.status().ok()) return in.source_bytes();
-  if (in.problems() == 1) return in.status();
-  return absl::Status(in.status().code(), absl::StrCat(in.status().message(), " (and ",
-                                                       in.problems() - 1, " more problems)"));
+  const int64_t problems = dense.problems() + experts.problems();
+  if (problems == 0) return Sizes{dense.source_bytes(), experts.source_bytes()};
+  const absl::Status& first = dense.status().ok() ? experts.status() : dense.status();
+  if (problems == 1) return first;
+  return absl::Status(first.code(), absl::StrCat(std::string(first.message()), " (and ",
+                                                 problems - 1, " more problems)"));
 }
 
 absl::StatusOr<Loaded<GlobalWeights>> WeightReader::Globals() const {

@@ -45,10 +45,14 @@ class WeightReader {
   // `checkpoint` must outlive the reader.
   explicit WeightReader(const Checkpoint& checkpoint);
 
-  // Checks presence, dtype and shape of every tensor of the model without reading any of them;
-  // returns the bytes that a load will read. Do this before a long load. The error names the first
-  // problem and says how many there are.
-  absl::StatusOr<int64_t> CheckComplete() const;
+  // Bytes in the shards that a load reads.
+  struct Sizes {
+    int64_t dense_bytes = 0;
+    int64_t expert_bytes = 0;
+  };
+  // Checks presence, dtype and shape of every tensor of the model without reading any of them. Do
+  // this before a long load. The error names the first problem and says how many there are.
+  absl::StatusOr<Sizes> CheckComplete() const;
 
   absl::StatusOr<Loaded<GlobalWeights>> Globals() const;
   absl::StatusOr<Loaded<LayerWeights>> Layer(LayerId layer) const;
