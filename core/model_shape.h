@@ -24,6 +24,7 @@ struct ModelShape {
   int32_t vocab = 0;
   int64_t max_positions = 0;
   float rms_norm_eps = 1e-5f;
+  float mla_norm_eps = 0;  // of the norms inside MLA (q_a, kv_a); 0: the same as rms_norm_eps
 
   // Multi-head latent attention.
   int32_t heads = 0;

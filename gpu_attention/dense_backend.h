@@ -35,7 +35,7 @@ struct DenseBackendOptions {
   DenseDType dtype = DenseDType::kBf16;
   int32_t max_tokens = 512;  // most rows of one step
   int64_t kv_pages = 0;      // pages of latent cache to hold, for all layers
-  std::string kernel;        // "" = best for this CPU, else a kernel name, or an error
+  std::string kernel = "";   // "" = best for this CPU, else a kernel name, or an error
 };
 
 class DenseBackend {
