@@ -14,7 +14,7 @@ struct Base256 {
   using F = __m256;
   static constexpr int kVecsPerPanel = 2;
   static constexpr int kTilePanels = 1;
-  static constexpr int TileTokens(int planes) { return 4; }
+  static constexpr int TileTokens(int /*planes*/) { return 4; }
 
   TANDEM_OP void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
@@ -29,6 +29,7 @@ struct Base256 {
     __builtin_memcpy(&value, p, sizeof(value));
     return _mm256_set1_epi32(value);
   }
+  TANDEM_OP I ZeroSum() { return _mm256_setzero_si256(); }
   TANDEM_OP I Add(I a, I b) { return _mm256_add_epi32(a, b); }
   TANDEM_OP I Sub(I a, I b) { return _mm256_sub_epi32(a, b); }
   TANDEM_OP I ShiftPlane(I x) { return _mm256_slli_epi32(x, kPlaneShift); }

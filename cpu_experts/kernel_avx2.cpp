@@ -9,7 +9,6 @@ struct Avx2 : Base256 {
   using Sum = __m256i;  // int16
   static constexpr bool kSumStartsFromTotal = false;
 
-  TANDEM_OP Sum ZeroSum() { return _mm256_setzero_si256(); }
   TANDEM_OP Sum Dot(Sum sum, I weights, I codes) {
     return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, codes));
   }
@@ -18,7 +17,7 @@ struct Avx2 : Base256 {
 
 }  // namespace
 
-constinit const KernelTable kAvx2Kernel = {"avx2", &CpuFeatures::avx2, Quantize<Avx2>, GateUp<Avx2>,
-                                           Down<Avx2>};
+constinit const KernelTable kAvx2Table = {"avx2", &CpuFeatures::avx2, Quantize<Avx2>, GateUp<Avx2>,
+                                          Down<Avx2>};
 
 }  // namespace tandem

@@ -14,7 +14,7 @@ struct Avx512Vnni {
   static constexpr int kVecsPerPanel = 1;
   static constexpr int kTilePanels = 2;
   // 2 x 6 integer and as many float accumulators leave 8 of the 32 registers for operands.
-  static constexpr int TileTokens(int planes) { return 6; }
+  static constexpr int TileTokens(int planes) { return planes == 1 ? 6 : 4; }
   static constexpr bool kSumStartsFromTotal = true;
 
   TANDEM_OP void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
@@ -33,6 +33,7 @@ struct Avx512Vnni {
   TANDEM_OP Sum Dot(Sum sum, I weights, I codes) {
     return _mm512_dpbusd_epi32(sum, weights, codes);
   }
+  TANDEM_OP I ZeroSum() { return _mm512_setzero_si512(); }
   TANDEM_OP I Add(I a, I b) { return _mm512_add_epi32(a, b); }
   TANDEM_OP I Sub(I a, I b) { return _mm512_sub_epi32(a, b); }
   TANDEM_OP I ShiftPlane(I x) { return _mm512_slli_epi32(x, kPlaneShift); }
@@ -73,8 +74,8 @@ struct Avx512Vnni {
 
 }  // namespace
 
-constinit const KernelTable kAvx512VnniKernel = {"avx512_vnni", &CpuFeatures::avx512_vnni,
-                                                 Quantize<Avx512Vnni>, GateUp<Avx512Vnni>,
-                                                 Down<Avx512Vnni>};
+constinit const KernelTable kAvx512VnniTable = {"avx512_vnni", &CpuFeatures::avx512_vnni,
+                                                Quantize<Avx512Vnni>, GateUp<Avx512Vnni>,
+                                                Down<Avx512Vnni>};
 
 }  // namespace tandem

@@ -15,7 +15,7 @@ struct AvxVnni : Base256 {
 
 }  // namespace
 
-constinit const KernelTable kAvxVnniKernel = {"avx_vnni", &CpuFeatures::avx_vnni, Quantize<AvxVnni>,
-                                              GateUp<AvxVnni>, Down<AvxVnni>};
+constinit const KernelTable kAvxVnniTable = {"avx_vnni", &CpuFeatures::avx_vnni, Quantize<AvxVnni>,
+                                             GateUp<AvxVnni>, Down<AvxVnni>};
 
 }  // namespace tandem

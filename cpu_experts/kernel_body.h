@@ -20,6 +20,14 @@
 #include "cpu_experts/activation.h"
 #include "cpu_experts/kernel_table.h"
 
+// Sums stay in registers only when the loops over tokens, registers and lines are unrolled. Over an
+// emulation of the instructions that would only cost compile time.
+#ifdef TANDEM_SIMD_HEADER
+#define TANDEM_UNROLL
+#else
+#define TANDEM_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 namespace tandem {
 namespace {
 
@@ -54,45 +62,55 @@ void DotGroups(WeightCursor at, int groups, const uint8_t* const* x, ptrdiff_t x
   constexpr int kLanes = kRowsPerPanel / Isa::kVecsPerPanel;
 
   const uint8_t* rows[kTokens];
-#pragma GCC unroll 8
+  TANDEM_UNROLL
   for (int t = 0; t < kTokens; ++t) rows[t] = x[t];
   F acc[kVecs][kTokens];
-#pragma GCC unroll 8
+  TANDEM_UNROLL
   for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 8
+    TANDEM_UNROLL
     for (int v = 0; v < kVecs; ++v)
       acc[v][t] = fresh ? Isa::Zero() : Isa::LoadF(sums + t * kSumsStride + v * kLanes);
   }
 
   for (int g = 0; g < groups; ++g) {
-#pragma GCC unroll 2
+    TANDEM_UNROLL
     for (int p = 0; p < kPanels; ++p) {
-#pragma GCC unroll 4
+      TANDEM_UNROLL
       for (int i = 0; i < 4; ++i) Isa::Prefetch(at.prefetch + p * at.panel_bytes + i * kLineBytes);
       Isa::Prefetch(at.prefetch_scales + p * at.panel_bytes);
     }
 
+    // With two planes total starts at zero: the first pass then shifts nothing.
     I total[kVecs][kTokens];
-#pragma GCC unroll 2
-    for (int plane = 0; plane < kPlanes; ++plane) {
-      typename Isa::Sum sum[kVecs][kTokens];
-#pragma GCC unroll 8
+    if constexpr (kPlanes > 1) {
+      TANDEM_UNROLL
       for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 8
+        TANDEM_UNROLL
+        for (int v = 0; v < kVecs; ++v) total[v][t] = Isa::ZeroSum();
+      }
+    }
+    int planes = kPlanes;
+    if constexpr (kPlanes > 1)
+      asm("" : "+r"(planes));  // a real loop: unrolled, it spills registers
+    for (int plane = 0; plane < planes; ++plane) {
+      typename Isa::Sum sum[kVecs][kTokens];
+      TANDEM_UNROLL
+      for (int t = 0; t < kTokens; ++t) {
+        TANDEM_UNROLL
         for (int v = 0; v < kVecs; ++v) {
           if constexpr (Isa::kSumStartsFromTotal) {
-            const I correction = Isa::Broadcast(rows[t] + x_offset + CorrectionOffset(plane));
-            sum[v][t] =
-                plane == 0 ? correction : Isa::Add(Isa::ShiftPlane(total[v][t]), correction);
+            sum[v][t] = Isa::Broadcast(rows[t] + x_offset + CorrectionOffset(plane));
+            if constexpr (kPlanes > 1)
+              sum[v][t] = Isa::Add(Isa::ShiftPlane(total[v][t]), sum[v][t]);
           } else {
             sum[v][t] = Isa::ZeroSum();
           }
         }
       }
-#pragma GCC unroll 4
+      TANDEM_UNROLL
       for (int line = 0; line < 4; ++line) {
         I low[kVecs], high[kVecs];
-#pragma GCC unroll 8
+        TANDEM_UNROLL
         for (int v = 0; v < kVecs; ++v) {
           const uint8_t* source = at.weights + v / Isa::kVecsPerPanel * at.weights_stride +
                                   v % Isa::kVecsPerPanel * kVecBytes + line * kLineBytes;
@@ -106,43 +124,47 @@ void DotGroups(WeightCursor at, int groups, const uint8_t* const* x, ptrdiff_t x
           }
         }
         const ptrdiff_t codes = x_offset + CodesOffset(kPlanes, plane) + 4 * line;
-#pragma GCC unroll 8
+        TANDEM_UNROLL
         for (int t = 0; t < kTokens; ++t) {
           const I a = Isa::Broadcast(rows[t] + codes);
-#pragma GCC unroll 8
+          TANDEM_UNROLL
           for (int v = 0; v < kVecs; ++v) sum[v][t] = Isa::Dot(sum[v][t], low[v], a);
         }
-#pragma GCC unroll 8
+        TANDEM_UNROLL
         for (int t = 0; t < kTokens; ++t) {
           const I a = Isa::Broadcast(rows[t] + codes + 16);
-#pragma GCC unroll 8
+          TANDEM_UNROLL
           for (int v = 0; v < kVecs; ++v) sum[v][t] = Isa::Dot(sum[v][t], high[v], a);
         }
       }
-#pragma GCC unroll 8
+      TANDEM_UNROLL
       for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 8
+        TANDEM_UNROLL
         for (int v = 0; v < kVecs; ++v) {
           if constexpr (Isa::kSumStartsFromTotal) {
             total[v][t] = sum[v][t];
           } else {
             const I correction = Isa::Broadcast(rows[t] + x_offset + CorrectionOffset(plane));
             const I dot = Isa::Add(Isa::Finish(sum[v][t]), correction);
-            total[v][t] = plane == 0 ? dot : Isa::Add(Isa::ShiftPlane(total[v][t]), dot);
+            if constexpr (kPlanes > 1) {
+              total[v][t] = Isa::Add(Isa::ShiftPlane(total[v][t]), dot);
+            } else {
+              total[v][t] = dot;
+            }
           }
         }
       }
     }
 
     F weight_scale[kVecs];
-#pragma GCC unroll 8
+    TANDEM_UNROLL
     for (int v = 0; v < kVecs; ++v)
       weight_scale[v] = Isa::LoadBf16(at.scales + v / Isa::kVecsPerPanel * at.panel_bytes +
                                       v % Isa::kVecsPerPanel * kLanes * 2);
-#pragma GCC unroll 8
+    TANDEM_UNROLL
     for (int t = 0; t < kTokens; ++t) {
       const F activation_scale = Isa::BroadcastF(rows[t] + x_offset);
-#pragma GCC unroll 8
+      TANDEM_UNROLL
       for (int v = 0; v < kVecs; ++v)
         acc[v][t] = Isa::Fma(Isa::ToFloat(total[v][t]), Isa::Mul(weight_scale[v], activation_scale),
                              acc[v][t]);
@@ -154,9 +176,9 @@ void DotGroups(WeightCursor at, int groups, const uint8_t* const* x, ptrdiff_t x
     x_offset += RecordBytes(kPlanes);
   }
 
-#pragma GCC unroll 8
+  TANDEM_UNROLL
   for (int t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 8
+    TANDEM_UNROLL
     for (int v = 0; v < kVecs; ++v) Isa::StoreF(sums + t * kSumsStride + v * kLanes, acc[v][t]);
   }
 }
@@ -167,7 +189,7 @@ template <class Isa>
 void ExpandGroups(const uint8_t* nibbles, int groups, uint8_t* out) {
   constexpr int kVecBytes = kLineBytes / Isa::kVecsPerPanel;
   for (int g = 0; g < groups; ++g) {
-#pragma GCC unroll 8
+    TANDEM_UNROLL
     for (int offset = 0; offset < kNibbleBytes; offset += kVecBytes) {
       const typename Isa::I bytes = Isa::Load(nibbles + offset);
       Isa::Store(out + offset, Isa::LowNibbles(bytes));

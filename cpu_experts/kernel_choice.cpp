@@ -10,8 +10,8 @@
 namespace tandem {
 namespace {
 
-constexpr const KernelTable* kKernels[] = {&kAvx512VnniKernel, &kAvxVnniKernel, &kAvx2Kernel,
-                                           &kReferenceKernel};
+constexpr const KernelTable* kKernels[] = {&kAvx512VnniTable, &kAvxVnniTable, &kAvx2Table,
+                                           &kReferenceTable};
 
 absl::StatusOr<const KernelTable*> FindKernel(const std::string& name, const char* origin) {
   for (const KernelTable* kernel : kKernels) {
@@ -40,7 +40,7 @@ absl::StatusOr<const KernelTable*> ChooseKernel(const std::string& forced) {
   if (variable != nullptr && *variable != '\0') return FindKernel(variable, "TANDEM_KERNEL");
   for (const KernelTable* kernel : kKernels)
     if (Runnable(*kernel)) return kernel;
-  return &kReferenceKernel;
+  return &kReferenceTable;
 }
 
 std::vector<std::string> KernelNames(bool runnable_only) {

@@ -105,6 +105,6 @@ void Down(const DownArgs& args) {
 
 }  // namespace
 
-constinit const KernelTable kReferenceKernel = {"reference", nullptr, Quantize, GateUp, Down};
+constinit const KernelTable kReferenceTable = {"reference", nullptr, Quantize, GateUp, Down};
 
 }  // namespace tandem

@@ -58,9 +58,9 @@ struct KernelTable {
   void (*down)(const DownArgs&);
 };
 
-extern constinit const KernelTable kReferenceKernel;
-extern constinit const KernelTable kAvx2Kernel;
-extern constinit const KernelTable kAvxVnniKernel;
-extern constinit const KernelTable kAvx512VnniKernel;
+extern constinit const KernelTable kReferenceTable;
+extern constinit const KernelTable kAvx2Table;
+extern constinit const KernelTable kAvxVnniTable;
+extern constinit const KernelTable kAvx512VnniTable;
 
 }  // namespace tandem

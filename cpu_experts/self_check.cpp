@@ -99,7 +99,7 @@ std::vector<float> Run(const KernelTable& kernel, int planes, const Case& c, int
 
 absl::Status SelfCheck(const KernelTable& kernel, int planes) {
   const Case c = MakeCase();
-  const std::vector<float> expected = Run(kReferenceKernel, planes, c, kTokens);
+  const std::vector<float> expected = Run(kReferenceTable, planes, c, kTokens);
   float largest = 0.0f;
   for (float v : expected) largest = std::max(largest, std::fabs(v));
   // A rounding of h to the other neighbour moves y by up to a code's step; see activation.h.

@@ -27,6 +27,8 @@ int main(int argc, char** argv) {
   tandem::Commands commands(app);
   tandem::AddTokenize(commands);
   tandem::AddDoctor(commands);
+  tandem::AddBenchMoe(commands);
+  tandem::AddBenchRoofline(commands);
 
   if (argc > 1 && argv[1][0] != '-' && !HasSubcommand(app, argv[1])) {
     std::fprintf(stderr, "tandem: unknown command '%s'; see tandem --help\n", argv[1]);

@@ -1,0 +1,59 @@
+// Times one MoE layer on cold weights and sets it against the roofline measured in the same run.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "bench/roofline.h"
+#include "core/status.h"
+#include "cpu_experts/experts.h"
+
+namespace tandem {
+
+struct MoeBenchShape {
+  std::string name;
+  int32_t hidden = 0;
+  int32_t intermediate = 0;
+  int32_t experts = 0;
+  int32_t top_k = 0;
+};
+
+// "k2.6", "k2", "moonlight", "small"; INVALID_ARGUMENT lists the names.
+absl::StatusOr<MoeBenchShape> FindMoeBenchShape(const std::string& name);
+
+struct MoeBenchOptions {
+  MoeBenchShape shape;
+  int32_t tokens = 1;
+  int threads = 0;  // 0: all physical cores
+  std::string kernel;
+  ExpertActivations activations = ExpertActivations::kInt8;
+  int runs = 0;  // 0: as many as take about two seconds, at least 5
+  uint64_t seed = 1;
+};
+
+// Each run routes its tokens anew, uniformly at random to top_k distinct experts each, over layers
+// that together are much larger than the caches.
+struct MoeBenchResult {
+  std::string kernel, activations;
+  MoeBenchShape shape;
+  int32_t tokens = 0;
+  double distinct_experts = 0.0;  // mean over runs
+  int layers_rotated = 0;
+  int threads = 0;
+  int runs = 0;
+  double median_us = 0.0, min_us = 0.0, max_us = 0.0;
+  double gb_per_s = 0.0;  // weight bytes of the distinct experts over time, median
+  double gops = 0.0;
+  double fraction_of_roofline = 0.0;  // max(bytes / bandwidth, operations / peak) / time, median
+  double pack_gb_per_s = 0.0;         // LoadExpert over all threads
+  uint64_t output_hash = 0;           // of the first run's y
+  Roofline roofline;
+
+  std::string ToText() const;
+  std::string ToJson() const;
+};
+
+// Errors: what CpuExperts::Create and MeasureRoofline return; INVALID_ARGUMENT for tokens < 1.
+absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options);
+
+}  // namespace tandem

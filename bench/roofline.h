@@ -1,0 +1,35 @@
+// What this machine can do at most, measured: the yardstick of every other figure.
+//   read bandwidth   all workers read a buffer larger than the caches with the widest loads
+//   integer peak     independent chains of the widest INT8 dot instruction, from registers
+//   float peak       independent chains of FMA
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/status.h"
+#include "core/worker_team.h"
+
+namespace tandem {
+
+struct Roofline {
+  std::string isa;  // of the integer peak, e.g. "avx512_vnni"
+  int threads = 0;
+  double read_gb_per_s = 0.0;  // best pass
+  double read_median_gb_per_s = 0.0;
+  double int8_gops = 0.0;  // a multiply-add is two operations
+  double f32_gflops = 0.0;
+
+  std::string ToText() const;
+  std::string ToJson() const;
+};
+
+struct RooflineOptions {
+  int64_t buffer_bytes = 1 << 30;
+  int passes = 9;
+};
+
+// Takes about a second. Errors: UNIMPLEMENTED without AVX2, RESOURCE_EXHAUSTED for memory.
+absl::StatusOr<Roofline> MeasureRoofline(WorkerTeam& team, const RooflineOptions& options = {});
+
+}  // namespace tandem

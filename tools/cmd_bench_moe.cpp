@@ -1,0 +1,56 @@
+#include <cstdio>
+#include <memory>
+
+#include "bench/moe_bench.h"
+#include "tools/command.h"
+
+namespace tandem {
+namespace {
+
+struct Options {
+  std::string shape = "k2.6";
+  std::string activations = "int8";
+  int32_t experts = 0;
+  MoeBenchOptions bench;
+  bool json = false;
+};
+
+int BenchMoe(const Options& options) {
+  MoeBenchOptions bench = options.bench;
+  absl::StatusOr<MoeBenchShape> shape = FindMoeBenchShape(options.shape);
+  if (!shape.ok()) return Fail(shape.status());
+  bench.shape = *shape;
+  if (options.experts > 0) bench.shape.experts = options.experts;
+  bench.activations =
+      options.activations == "int8x2" ? ExpertActivations::kInt8x2 : ExpertActivations::kInt8;
+  const absl::StatusOr<MoeBenchResult> result = RunMoeBench(bench);
+  if (!result.ok()) return Fail(result.status());
+  std::puts(options.json ? result->ToJson().c_str() : result->ToText().c_str());
+  return 0;
+}
+
+}  // namespace
+
+void AddBenchMoe(Commands& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* sub = commands.AddTo(
+      "bench", "moe", "one layer of routed experts on cold weights against the roofline",
+      "  tandem bench moe --shape k2.6 --tokens 1\n"
+      "  tandem bench moe --shape k2.6 --experts 64 --tokens 512 --json");
+  sub->add_option("--shape", options->shape, "k2.6, k2, moonlight or small")->capture_default_str();
+  sub->add_option("--experts", options->experts, "experts per layer instead of the shape's");
+  sub->add_option("--tokens", options->bench.tokens, "tokens of one step")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--kernel", options->bench.kernel, "force a kernel, e.g. avx2");
+  sub->add_option("--activations", options->activations, "int8 or int8x2")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"int8", "int8x2"}));
+  sub->add_option("--threads", options->bench.threads, "0: all physical cores");
+  sub->add_option("--runs", options->bench.runs, "0: about two seconds of runs");
+  sub->add_option("--seed", options->bench.seed, "of weights and routing")->capture_default_str();
+  sub->add_flag("--json", options->json, "one JSON object");
+  commands.OnRun(sub, [options] { return BenchMoe(*options); });
+}
+
+}  // namespace tandem
