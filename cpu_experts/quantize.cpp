@@ -7,7 +7,7 @@ namespace tandem {
 namespace {
 
 constexpr int kGroup = 32;
-constexpr float kZeroGroupScale = 0x1p-24f;
+constexpr float kZeroGroupScale = 0x1p-7f;  // BF16's epsilon, as the library has it
 // Adding and subtracting 1.5 * 2^23 rounds a small float to the nearest integer, ties to even.
 constexpr float kRoundingMagic = 12582912.0f;
 
@@ -25,7 +25,10 @@ void QuantizeGroup(const bf16* weights, uint8_t* packed, bf16* scale_out) {
   const float divisor = ToFloat(scale);
   int32_t nibbles[kGroup];
   for (int i = 0; i < kGroup; ++i) {
-    const float clamped = std::min(std::max(values[i] / divisor, -8.0f), 7.0f);
+    // The library divides in the weights' dtype: the quotient is a BF16 number before it is rounded
+    // to an integer. 3.499 becomes 3.5 and then 4.
+    const float quotient = ToFloat(ToBf16(values[i] / divisor));
+    const float clamped = std::min(std::max(quotient, -8.0f), 7.0f);
     nibbles[i] = static_cast<int32_t>((clamped + kRoundingMagic) - kRoundingMagic) + 8;
   }
   for (int i = 0; i < kGroup / 2; ++i)

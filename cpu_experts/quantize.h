@@ -22,8 +22,8 @@ struct Int4Storage {
   }
 };
 
-// Per group: scale = bf16(max|w| / 7.5); q = clamp(round_half_even(w / scale), -8, 7).
-// A group of zeros gets a small positive scale. `weights` is [out, in], in a multiple of 32.
+// Per group: scale = bf16(max|w| / 7.5); q = clamp(round_half_even(bf16(w / scale)), -8, 7).
+// A group of zeros gets the scale 2^-7. `weights` is [out, in], in a multiple of 32.
 // Thread-safe.
 Int4Storage QuantizeInt4(View<const bf16, 2> weights);
 
