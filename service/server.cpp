@@ -1,0 +1,101 @@
+#include "service/server.h"
+
+#include <grpc/support/log.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "core/log.h"
+#include "service/inference_service.h"
+#include "service/listen_address.h"
+
+namespace tandem {
+namespace {
+
+using namespace std::chrono_literals;
+
+class GrpcServer final : public Server {
+ public:
+  GrpcServer(Engine& engine, const ServerOptions& options)
+      : service_(engine, options.model_name, options.limits) {}
+  ~GrpcServer() override { Shutdown(0ms); }
+
+  absl::Status Listen(const ServerOptions& options);
+  const std::string& address() const override { return address_; }
+  void Shutdown(std::chrono::milliseconds patience) override;
+
+ private:
+  InferenceService service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+};
+
+void SetLimits(const Limits& limits, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(limits.max_message_bytes));
+  // Two servers on one port would share its clients silently.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.max_open_requests);
+  // A client that vanished without a word is found, and its work ended, within a minute.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  // Requests still being received, over all connections.
+  builder.SetResourceQuota(grpc::ResourceQuota("tandem").Resize(64 * limits.max_message_bytes));
+}
+
+// gRPC's own log lines are for its developers.
+void LogGrpc(gpr_log_func_args* line) { LogDebug("grpc: {}", line->message); }
+
+absl::Status GrpcServer::Listen(const ServerOptions& options) {
+  gpr_set_log_function(LogGrpc);
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  SetLimits(options.limits, builder);
+  int port = -1;
+  builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&service_);
+  server_ = builder.BuildAndStart();
+  const bool local_socket = absl::StartsWith(options.address, "unix:");
+  if (server_ == nullptr || (port <= 0 && !local_socket)) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options.address,
+                     "; is another server running there, and is it an address of this machine?"));
+  }
+  address_ = local_socket
+                 ? options.address
+                 : absl::StrCat(options.address.substr(0, options.address.rfind(':')), ":", port);
+  server_->GetHealthCheckService()->SetServingStatus(v1::Inference::service_full_name(), true);
+  return absl::OkStatus();
+}
+
+void GrpcServer::Shutdown(std::chrono::milliseconds patience) {
+  if (server_ == nullptr) return;
+  server_->GetHealthCheckService()->SetServingStatus(false);
+  service_.admission().Close();
+  if (!service_.admission().WaitUntilEmpty(patience) && patience > 0ms) {
+    LogWarning("shutdown: cancelling {} calls that did not end within {} s",
+               service_.admission().open(), std::chrono::duration<double>(patience).count());
+  }
+  // Cancels what is left (health watchers too) and waits until gRPC is done with all calls; the
+  // second is for last messages on their way.
+  server_->Shutdown(std::chrono::system_clock::now() + 1s);
+  server_.reset();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
+                                                      const ServerOptions& options) {
+  if (!options.allow_remote) TANDEM_RETURN_IF_ERROR(CheckLoopback(options.address));
+  auto server = std::make_unique<GrpcServer>(engine, options);
+  TANDEM_RETURN_IF_ERROR(server->Listen(options));
+  return server;
+}
+
+}  // namespace tandem
