@@ -7,8 +7,9 @@
 //
 //   tokens     weights                               panels x tokens per pass
 //   1          nibbles, decoded in registers         1 x 1
-//   2..T       nibbles, decoded in registers         P x tokens          T = Isa::kTileTokens
-//   more       expanded to bytes in L1 by blocks     P x (T or less)     P = Isa::kTilePanels
+//   2..T       nibbles, decoded in registers         P x tokens          T = Isa::TileTokens()
+//   ..12       nibbles in L1, decoded per tile       P x (T or less)     P = Isa::kTilePanels
+//   more       expanded to bytes in L1 by blocks     P x (T or less)
 //
 // Bound: memory while tokens are few; with many, the dot instruction's rate times
 // 8 / (8 + conversion, multiply, fma).
@@ -36,8 +37,10 @@ constexpr int kNibbleBytes = 256;  // of one group of a panel
 constexpr int kScaleBytes = 32;
 constexpr int kLineBytes = 64;
 constexpr int kLinesExpanded = 8;
-constexpr int kSumsStride = 64;      // floats per token: four panels
-constexpr int kBlockGroups = 16;     // groups expanded at a time
+constexpr int kSumsStride = 64;   // floats per token: four panels
+constexpr int kBlockGroups = 16;  // groups expanded at a time
+// From here on writing the expanded bytes costs less than decoding nibbles once per tile.
+constexpr int kExpandFromTokens = 13;
 constexpr int kPrefetchGroups = 16;  // how far ahead of the nibbles memory is asked for
 static_assert(2 * kBlockGroups * kLinesExpanded * kLineBytes == kExpandedBytes);
 
@@ -246,47 +249,51 @@ void DotNibblesOf(int tokens, const PanelJob& job, int panel) {
   }
 }
 
-template <class Isa, int kTokens, int kPlanes>
-void DotExpandedOf(int tokens, const WeightCursor& at, int groups, const uint8_t* const* x,
-                   ptrdiff_t x_offset, float* sums, bool fresh) {
+template <class Isa, int kTokens, int kPlanes, bool kExpanded>
+void DotTile(int tokens, const WeightCursor& at, int groups, const uint8_t* const* x,
+             ptrdiff_t x_offset, float* sums, bool fresh) {
   if constexpr (kTokens > 0) {
     if (tokens == kTokens)
-      return DotGroups<Isa, Isa::kTilePanels, kTokens, kPlanes, true>(at, groups, x, x_offset, sums,
-                                                                      fresh);
-    DotExpandedOf<Isa, kTokens - 1, kPlanes>(tokens, at, groups, x, x_offset, sums, fresh);
+      return DotGroups<Isa, Isa::kTilePanels, kTokens, kPlanes, kExpanded>(at, groups, x, x_offset,
+                                                                           sums, fresh);
+    DotTile<Isa, kTokens - 1, kPlanes, kExpanded>(tokens, at, groups, x, x_offset, sums, fresh);
   }
 }
 
-// All groups of kTilePanels panels: a block of groups is expanded once, then multiplied with all
-// tokens in tiles of nearly equal size.
-template <class Isa, int kPlanes>
-void DotExpanded(const PanelJob& job, int panel) {
+// All groups of kTilePanels panels for many tokens: block by block of groups, which stays in L1
+// while all tokens, in tiles of nearly equal size, are multiplied with it.
+template <class Isa, int kPlanes, bool kExpanded>
+void DotTiles(const PanelJob& job, int panel) {
   constexpr int kTile = Isa::TileTokens(kPlanes);
+  constexpr ptrdiff_t kExpandedStride = kBlockGroups * kLinesExpanded * kLineBytes;
   const uint8_t* start = job.panels + panel * job.panel_bytes;
   const ptrdiff_t scale_offset = static_cast<ptrdiff_t>(job.groups) * kNibbleBytes;
   const int tiles = (job.tokens + kTile - 1) / kTile;
   for (int block = 0; block < job.groups; block += kBlockGroups) {
     const int groups = job.groups - block < kBlockGroups ? job.groups - block : kBlockGroups;
     const uint8_t* nibbles = start + block * kNibbleBytes;
-    const ptrdiff_t stride = kBlockGroups * kLinesExpanded * kLineBytes;
-    for (int p = 0; p < Isa::kTilePanels; ++p)
-      ExpandGroups<Isa>(nibbles + p * job.panel_bytes, groups, job.expanded + p * stride);
-
     const uint8_t* scales = start + scale_offset + block * kScaleBytes;
     // The first tile asks for the next block; for the others that is a hit.
     const bool last = block + groups == job.groups;
-    const WeightCursor at = {job.expanded,
-                             stride,
-                             scales,
-                             job.panel_bytes,
-                             last ? nibbles : nibbles + groups * kNibbleBytes,
-                             last ? scales : scales + groups * kScaleBytes};
+    WeightCursor at = {nibbles,
+                       job.panel_bytes,
+                       scales,
+                       job.panel_bytes,
+                       last ? nibbles : nibbles + groups * kNibbleBytes,
+                       last ? scales : scales + groups * kScaleBytes};
+    if constexpr (kExpanded) {
+      for (int p = 0; p < Isa::kTilePanels; ++p)
+        ExpandGroups<Isa>(nibbles + p * job.panel_bytes, groups,
+                          job.expanded + p * kExpandedStride);
+      at.weights = job.expanded;
+      at.weights_stride = kExpandedStride;
+    }
     for (int tile = 0; tile < tiles; ++tile) {
       const int begin = job.tokens * tile / tiles, end = job.tokens * (tile + 1) / tiles;
-      DotExpandedOf<Isa, kTile, kPlanes>(end - begin, at, groups, job.x + begin,
-                                         static_cast<ptrdiff_t>(block) * RecordBytes(kPlanes),
-                                         job.sums + begin * kSumsStride + panel * kRowsPerPanel,
-                                         block == 0);
+      DotTile<Isa, kTile, kPlanes, kExpanded>(
+          end - begin, at, groups, job.x + begin,
+          static_cast<ptrdiff_t>(block) * RecordBytes(kPlanes),
+          job.sums + begin * kSumsStride + panel * kRowsPerPanel, block == 0);
     }
   }
 }
@@ -302,8 +309,10 @@ void DotPanels(const PanelJob& job) {
   for (int panel = 0; panel < job.n_panels; panel += Isa::kTilePanels) {
     if (job.tokens <= kTile) {
       DotNibblesOf<Isa, Isa::kTilePanels, kTile, kPlanes>(job.tokens, job, panel);
+    } else if (job.tokens < kExpandFromTokens) {
+      DotTiles<Isa, kPlanes, false>(job, panel);
     } else {
-      DotExpanded<Isa, kPlanes>(job, panel);
+      DotTiles<Isa, kPlanes, true>(job, panel);
     }
   }
 }
