@@ -68,7 +68,8 @@ struct GenerationRequest {
   bool skip_special = true;       // leave control tokens out of the text
   std::optional<std::chrono::steady_clock::time_point> deadline;
   // Called on the engine's thread, in order, the last time with `finish` set; must not block and
-  // must not call into the Engine except Generation::Cancel().
+  // must not call into the Engine except Generation::Cancel(). If it throws, the request is
+  // cancelled.
   std::function<void(const GenerationEvent&)> on_event;
 };
 
@@ -79,6 +80,7 @@ class Generation {
   virtual void Cancel() = 0;  // any thread; the last event follows, with kCancelled
 };
 
+// As of the end of the last step.
 struct EngineStats {
   int32_t running = 0, waiting = 0;
   int64_t kv_pages_total = 0, kv_pages_used = 0;

@@ -11,16 +11,16 @@
 namespace tandem {
 
 struct SamplingParams {
-  float temperature = 1.0f;      // 0: greedy
-  float top_p = 1.0f;            // (0, 1]
-  int32_t top_k = 0;             // 0: off
-  float min_p = 0.0f;            // [0, 1], relative to the most likely token
-  std::optional<uint64_t> seed;  // same seed, same request: same tokens
+  float temperature = 1.0f;                     // 0: greedy
+  float top_p = 1.0f;                           // (0, 1]
+  int32_t top_k = 0;                            // 0: off
+  float min_p = 0.0f;                           // [0, 1], relative to the most likely token
+  std::optional<uint64_t> seed = std::nullopt;  // same seed, same request: same tokens
   float repetition_penalty =
       1.0f;  // > 0; divides positive, multiplies negative logits of seen tokens
   float presence_penalty = 0.0f;   // [-2, 2], once per token already generated
   float frequency_penalty = 0.0f;  // [-2, 2], times its count
-  std::vector<std::pair<int32_t, float>> logit_bias;
+  std::vector<std::pair<int32_t, float>> logit_bias = {};
   int32_t top_logprobs = -1;  // -1: none; 0: the chosen token; n: the n most likely too (<= 20)
 };
 
@@ -34,7 +34,7 @@ struct TopLogprob {
 struct GeneratedToken {
   int32_t id;
   float logprob = 0;  // natural log; only if logprobs were asked for
-  std::vector<TopLogprob> top;
+  std::vector<TopLogprob> top = {};
 };
 
 // INVALID_ARGUMENT naming the field, its value and the range.

@@ -1,0 +1,206 @@
+#include "engine/engine_loop.h"
+
+#include <algorithm>
+#include <exception>
+#include <future>
+
+#include "absl/strings/str_cat.h"
+#include "core/log.h"
+#include "engine/request_check.h"
+
+namespace tandem {
+namespace {
+
+// The model's end tokens: those of its config, and the two that end a turn of chat.
+std::vector<int32_t> EndIds(const ModelConfig& config, const Tokenizer& tokenizer) {
+  std::vector<int32_t> ids = config.eos_ids;
+  for (const char* text : {"<|im_end|>", "[EOS]"})
+    if (const auto id = tokenizer.SpecialId(text)) ids.push_back(*id);
+  return ids;
+}
+
+int64_t MaxContext(const ModelConfig& config, int64_t kv_pages) {
+  // The last token of a sequence is never cached.
+  return std::min<int64_t>(config.shape.max_positions, kv_pages * kPageTokens + 1);
+}
+
+}  // namespace
+
+EngineLoop::EngineLoop(EngineParts parts, const EngineOptions& options)
+    : parts_(std::move(parts)),
+      max_context_(MaxContext(parts_.config, parts_.kv_pages)),
+      max_sequences_(options.max_sequences),
+      max_in_flight_(options.max_sequences + options.max_queue),
+      end_ids_(EndIds(parts_.config, *parts_.tokenizer)),
+      pages_(parts_.kv_pages),
+      scheduler_({options.max_step_tokens, options.max_sequences}, pages_),
+      runner_(*parts_.model, *parts_.team) {
+  stats_.kv_pages_total = pages_.total();
+  thread_ = std::thread([this] { Run(); });
+}
+
+EngineLoop::~EngineLoop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  work_.notify_all();
+  thread_.join();
+  if (pages_.used() != 0) LogError("{} pages of latent cache were not given back", pages_.used());
+}
+
+absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Submit(GenerationRequest request) {
+  TANDEM_RETURN_IF_ERROR(Validate(request, parts_.config.shape.vocab, max_context_));
+  uint64_t seed;
+  if (request.sampling.seed) {
+    seed = *request.sampling.seed;
+  } else {
+    std::lock_guard lock(mutex_);
+    seed = seeds_();
+  }
+  auto handle = std::make_shared<GenerationHandle>();
+  Sequence::Limits limits{max_context_, {}};
+  if (!request.ignore_eos) limits.end_ids = end_ids_;
+  TANDEM_RETURN_IF_ERROR(PutIntoInbox(std::make_unique<Sequence>(
+      std::move(request), seed, *parts_.tokenizer, std::move(limits), handle)));
+  return handle;
+}
+
+absl::StatusOr<std::vector<TokenScore>> EngineLoop::Score(const std::vector<int32_t>& ids) {
+  TANDEM_RETURN_IF_ERROR(ValidatePrompt(ids, parts_.config.shape.vocab,
+                                        std::min(max_context_, pages_.total() * kPageTokens)));
+  std::promise<ScoreResult> promise;
+  TANDEM_RETURN_IF_ERROR(PutIntoInbox(std::make_unique<Sequence>(
+      ids, *parts_.tokenizer,
+      [&promise](ScoreResult result) { promise.set_value(std::move(result)); })));
+  ScoreResult result = promise.get_future().get();
+  TANDEM_RETURN_IF_ERROR(result.status);
+  return std::move(result.scores);
+}
+
+absl::Status EngineLoop::PutIntoInbox(std::unique_ptr<Sequence> sequence) {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return absl::UnavailableError("the engine is shutting down");
+    if (scheduled_ + static_cast<int32_t>(inbox_.size()) >= max_in_flight_) return QueueFull();
+    inbox_.push_back(std::move(sequence));
+  }
+  work_.notify_one();
+  return absl::OkStatus();
+}
+
+// REQUIRES: mutex_ is held.
+absl::Status EngineLoop::QueueFull() const {
+  const auto retry_ms = static_cast<int64_t>(std::clamp(seconds_per_request_, 0.1, 60.0) * 1000);
+  absl::Status status = absl::ResourceExhaustedError(absl::StrCat(
+      "the queue is full: ", max_in_flight_, " requests are in flight, ", max_sequences_,
+      " of them can run at once; try again in ", (retry_ms + 999) / 1000, " s"));
+  status.SetPayload(kRetryAfterMsPayload, absl::Cord(absl::StrCat(retry_ms)));
+  return status;
+}
+
+EngineStats EngineLoop::stats() const {
+  std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.waiting += static_cast<int32_t>(inbox_.size());
+  return stats;
+}
+
+// Moves new requests to the scheduler, first waiting for one if there is nothing to do. False at
+// the end of the engine.
+bool EngineLoop::TakeInbox() {
+  std::unique_lock lock(mutex_);
+  work_.wait(lock, [this] { return stopping_ || scheduled_ > 0 || !inbox_.empty(); });
+  for (auto& sequence : inbox_) scheduler_.Enqueue(std::move(sequence));
+  inbox_.clear();
+  scheduled_ = scheduler_.waiting() + scheduler_.running();
+  return !stopping_;
+}
+
+void EngineLoop::Run() {
+  while (TakeInbox()) {
+    const Clock::time_point now = Clock::now();
+    scheduler_.EndInterrupted(now);
+    const StepCounts counts = RunStep(scheduler_.Plan(now));
+    scheduler_.Reap();
+    Publish(counts);
+  }
+  scheduler_.EndAll(FinishReason::kCancelled, absl::OkStatus(), Clock::now());
+  Publish({});
+}
+
+StepCounts EngineLoop::RunStep(const std::vector<PlannedSlice>& plan) {
+  if (plan.empty()) return {};
+  std::string thrown;
+  try {
+    return runner_.Run(plan);
+  } catch (const std::exception& e) {
+    thrown = e.what();
+  }
+  LogError("a step failed: {}", thrown);
+  for (const PlannedSlice& slice : plan)
+    if (!slice.sequence->ended())
+      slice.sequence->End(FinishReason::kError,
+                          absl::InternalError(absl::StrCat("the step failed: ", thrown)),
+                          Clock::now());
+  return {};
+}
+
+void EngineLoop::Publish(const StepCounts& counts) {
+  constexpr double kSmoothing = 0.2;
+  std::lock_guard lock(mutex_);
+  const int32_t left = scheduler_.waiting() + scheduler_.running();
+  if (const int32_t n_ended = scheduled_ - left; n_ended > 0) {
+    const Clock::time_point now = Clock::now();
+    const double each_s = std::chrono::duration<double>(now - last_end_).count() / n_ended;
+    seconds_per_request_ += kSmoothing * (each_s - seconds_per_request_);
+    last_end_ = now;
+  }
+  scheduled_ = left;
+  stats_.running = scheduler_.running();
+  stats_.waiting = scheduler_.waiting();
+  stats_.kv_pages_used = pages_.used();
+  stats_.steps += counts.prompt_tokens + counts.generated_tokens > 0;
+  stats_.prompt_tokens += counts.prompt_tokens;
+  stats_.generated_tokens += counts.generated_tokens;
+}
+
+namespace {
+
+// The events of one generation, merged. Shared between the caller and the engine's thread.
+struct Merged {
+  GenerationEvent whole;
+  std::promise<void> ended;
+
+  void Add(const GenerationEvent& event) {
+    whole.tokens.insert(whole.tokens.end(), event.tokens.begin(), event.tokens.end());
+    whole.text += event.text;
+    whole.usage = event.usage;
+    if (!event.finish) return;
+    whole.finish = event.finish;
+    whole.stop_string = event.stop_string;
+    whole.status = event.status;
+  }
+};
+
+}  // namespace
+
+absl::StatusOr<GenerationEvent> RunToEnd(Engine& engine, GenerationRequest request) {
+  const auto merged = std::make_shared<Merged>();
+  auto forward = std::move(request.on_event);
+  request.on_event = [merged, forward](const GenerationEvent& event) {
+    merged->Add(event);
+    try {
+      if (forward) forward(event);
+    } catch (...) {
+      if (event.finish) merged->ended.set_value();
+      throw;
+    }
+    if (event.finish) merged->ended.set_value();
+  };
+  TANDEM_RETURN_IF_ERROR(engine.Submit(std::move(request)).status());
+  merged->ended.get_future().wait();
+  return std::move(merged->whole);
+}
+
+}  // namespace tandem

@@ -1,0 +1,75 @@
+// class Engine itself: a thread that plans and runs one step after the other while there are
+// requests, and rests on a condition variable while there are none.
+//
+// Callers' threads only put requests into the inbox. Everything else (scheduler, pages, model,
+// worker team) belongs to the engine's thread.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "engine/engine.h"
+#include "engine/kv_pages.h"
+#include "engine/model.h"
+#include "engine/scheduler.h"
+#include "engine/step.h"
+
+namespace tandem {
+
+// What an engine is made of: files and machine for Create(), fakes for tests.
+struct EngineParts {
+  ModelConfig config;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<WorkerTeam> team;
+  std::unique_ptr<Model> model;  // computes with `team`
+  int64_t kv_pages = 0;
+  std::string description;
+};
+
+class EngineLoop : public Engine {
+ public:
+  // Uses of `options`: max_step_tokens, max_sequences, max_queue.
+  EngineLoop(EngineParts parts, const EngineOptions& options);
+  // Ends what is in flight with kCancelled.
+  ~EngineLoop() override;
+
+  absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerationRequest request) override;
+  absl::StatusOr<std::vector<TokenScore>> Score(const std::vector<int32_t>& ids) override;
+  const Tokenizer& tokenizer() const override { return *parts_.tokenizer; }
+  const ModelConfig& config() const override { return parts_.config; }
+  int64_t max_context() const override { return max_context_; }
+  EngineStats stats() const override;
+  std::string description() const override { return parts_.description; }
+
+ private:
+  absl::Status PutIntoInbox(std::unique_ptr<Sequence> sequence);
+  absl::Status QueueFull() const;
+  bool TakeInbox();
+  void Run();
+  StepCounts RunStep(const std::vector<PlannedSlice>& plan);
+  void Publish(const StepCounts& counts);
+
+  EngineParts parts_;
+  const int64_t max_context_;
+  const int32_t max_sequences_, max_in_flight_;
+  std::vector<int32_t> end_ids_;
+  KvPages pages_;
+  Scheduler scheduler_;
+  StepRunner runner_;
+
+  mutable std::mutex mutex_;  // guards all below
+  std::condition_variable work_;
+  std::vector<std::unique_ptr<Sequence>> inbox_;
+  int32_t scheduled_ = 0;  // requests the scheduler holds
+  bool stopping_ = false;
+  std::mt19937_64 seeds_{std::random_device{}()};
+  EngineStats stats_;
+  double seconds_per_request_ = 1.0;  // between two ends of requests, smoothed
+  Clock::time_point last_end_ = Clock::now();
+
+  std::thread thread_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,48 @@
+// The forward pass: the dense side and the routed experts, layer after layer.
+//
+// Owned by the engine; one thread calls it. It knows the two sides by their interfaces only.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "core/memory.h"
+#include "core/model_shape.h"
+#include "core/status.h"
+#include "cpu_experts/experts.h"
+#include "gpu_attention/dense_backend.h"
+#include "gpu_attention/step_batch.h"
+
+namespace tandem {
+
+class Model {
+ public:
+  // Both sides hold their weights already, and room for `max_rows` rows of one step. `experts` is
+  // null for a model without routed experts. Errors: RESOURCE_EXHAUSTED.
+  static absl::StatusOr<std::unique_ptr<Model>> Create(const ModelShape& shape, int32_t max_rows,
+                                                       std::unique_ptr<DenseBackend> dense,
+                                                       std::unique_ptr<CpuExperts> experts);
+
+  // Computes one step up to the last layer and caches its tokens. The spans of `batch` must stay
+  // valid until the last Logits() of the step. REQUIRES: at most max_rows rows.
+  void Forward(const StepBatch& batch);
+
+  // Logits of some rows of the last Forward(); valid until the next call. [rows, vocab]
+  View<const float, 2> Logits(std::span<const int32_t> rows);
+
+  const ModelShape& shape() const { return shape_; }
+  const DenseBackend& dense() const { return *dense_; }
+  const CpuExperts* experts() const { return experts_.get(); }
+
+ private:
+  Model() = default;
+  void MoeLayer(LayerId layer);
+
+  ModelShape shape_;
+  int32_t max_rows_ = 0;
+  std::unique_ptr<DenseBackend> dense_;
+  std::unique_ptr<CpuExperts> experts_;
+  NumaBuffer expert_sums_;  // [max_rows, hidden] float: the routed experts' answer
+};
+
+}  // namespace tandem

@@ -1,0 +1,98 @@
+#include "engine/step.h"
+
+#include <algorithm>
+
+#include "core/trace.h"
+#include "engine/log_softmax.h"
+
+namespace tandem {
+namespace {
+
+constexpr int32_t kScoreTop = 5;
+
+absl::StatusOr<GeneratedToken> Score(std::span<const float> logits, int32_t id) {
+  TANDEM_ASSIGN_OR_RETURN(const LogitRange range, FiniteRange(logits));
+  const double log_sum_exp = LogSumExp(logits, range.max);
+  return GeneratedToken{id, static_cast<float>(logits[id] - log_sum_exp),
+                        TopTokens(logits, log_sum_exp, kScoreTop)};
+}
+
+}  // namespace
+
+StepRunner::StepRunner(Model& model, WorkerTeam& team)
+    : model_(model), team_(team), samplers_(team.size(), Sampler(model.shape().vocab)) {}
+
+StepCounts StepRunner::Run(const std::vector<PlannedSlice>& plan) {
+  counts_ = {};
+  Forward(plan);
+  for (size_t begin = 0; begin < wanted_.size(); begin += kLogitRows)
+    FinishRows(
+        std::span(wanted_).subspan(begin, std::min<size_t>(kLogitRows, wanted_.size() - begin)));
+  for (const PlannedSlice& slice : plan)
+    if (slice.sequence->scoring() && !slice.sequence->prefilling() && !slice.sequence->ended())
+      slice.sequence->EndScoring();
+  return counts_;
+}
+
+void StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
+  token_ids_.clear();
+  slices_.clear();
+  wanted_.clear();
+  for (const auto& [sequence, tokens] : plan) {
+    const auto first_row = static_cast<int32_t>(token_ids_.size());
+    const int32_t begin = sequence->cached(), end = begin + tokens;
+    const std::span<const int32_t> ids = sequence->NextIds(tokens);
+    token_ids_.insert(token_ids_.end(), ids.begin(), ids.end());
+    slices_.push_back({first_row, tokens, begin, sequence->pages()});
+    // Scoring wants every row but the very last; a generation only the row behind the prompt.
+    const bool reaches_end = end >= sequence->prompt_tokens();
+    const int32_t wanted_begin = sequence->scoring() ? begin : reaches_end ? end - 1 : end;
+    const int32_t wanted_end = sequence->scoring() && reaches_end ? end - 1 : end;
+    for (int32_t position = wanted_begin; position < wanted_end; ++position)
+      wanted_.push_back({sequence, first_row + position - begin, position});
+  }
+  model_.Forward({token_ids_, slices_});
+  for (const auto& [sequence, tokens] : plan) {
+    if (sequence->prefilling()) counts_.prompt_tokens += tokens;
+    sequence->AddCached(tokens);
+  }
+}
+
+void StepRunner::FinishRows(std::span<const WantedRow> wanted) {
+  std::vector<int32_t> rows;
+  for (const WantedRow& w : wanted) rows.push_back(w.row);
+  const View<const float, 2> logits = model_.Logits(rows);
+  std::vector<absl::StatusOr<GeneratedToken>> tokens(wanted.size());
+  {
+    TraceSpan span("sample", static_cast<int64_t>(wanted.size()));
+    team_.ParallelFor(
+        static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end, int worker) {
+          for (int64_t i = begin; i < end; ++i)
+            tokens[i] =
+                Finish(wanted[i], {logits.row(i), static_cast<size_t>(logits.dim(1))}, worker);
+        });
+  }
+  const Clock::time_point now = Clock::now();
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    Sequence& sequence = *wanted[i].sequence;
+    if (sequence.ended()) continue;  // an earlier row of a scoring failed
+    if (!tokens[i].ok()) {
+      sequence.End(FinishReason::kError, tokens[i].status(), now);
+    } else if (sequence.scoring()) {
+      sequence.AddScore({tokens[i]->id, tokens[i]->logprob, std::move(tokens[i]->top)});
+    } else {
+      sequence.Accept(*std::move(tokens[i]), now);
+      ++counts_.generated_tokens;
+    }
+  }
+}
+
+absl::StatusOr<GeneratedToken> StepRunner::Finish(const WantedRow& wanted,
+                                                  std::span<const float> logits, int worker) {
+  const Sequence& sequence = *wanted.sequence;
+  if (sequence.scoring()) return Score(logits, sequence.IdAfter(wanted.position));
+  return samplers_[worker].Sample(logits, sequence.sampling(), sequence.history(), sequence.seed(),
+                                  sequence.step());
+}
+
+}  // namespace tandem

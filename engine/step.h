@@ -1,0 +1,51 @@
+// Carries out a planned step: forward pass, then a token or scores for every row that wants one.
+#pragma once
+
+#include <vector>
+
+#include "core/worker_team.h"
+#include "engine/model.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+
+namespace tandem {
+
+// Rows whose logits are held at a time: 64 rows of 163,840 logits are 42 MB.
+inline constexpr int32_t kLogitRows = 64;
+
+struct StepCounts {
+  int64_t prompt_tokens = 0;     // put into the cache
+  int64_t generated_tokens = 0;  // sampled
+};
+
+class StepRunner {
+ public:
+  // Both must outlive the runner.
+  StepRunner(Model& model, WorkerTeam& team);
+
+  // Afterwards every sequence of the plan has its rows cached, and has its next token, its scores,
+  // or an error of its own (then it has ended).
+  StepCounts Run(const std::vector<PlannedSlice>& plan);
+
+ private:
+  // A row of the batch whose logits are wanted, and by whom.
+  struct WantedRow {
+    Sequence* sequence;
+    int32_t row;
+    int32_t position;  // of its token in the sequence
+  };
+  void Forward(const std::vector<PlannedSlice>& plan);  // fills wanted_
+  void FinishRows(std::span<const WantedRow> wanted);
+  absl::StatusOr<GeneratedToken> Finish(const WantedRow& wanted, std::span<const float> logits,
+                                        int worker);
+
+  Model& model_;
+  WorkerTeam& team_;
+  std::vector<Sampler> samplers_;  // by worker
+  std::vector<int32_t> token_ids_;
+  std::vector<SequenceSlice> slices_;
+  std::vector<WantedRow> wanted_;
+  StepCounts counts_;
+};
+
+}  // namespace tandem
