@@ -23,6 +23,17 @@ struct TileArgs {
   float* y;              // [tokens, 32], at the panel's first row
 };
 
+template <int kTokens, int kVectors>
+TANDEM_INLINE void AddProducts(VecF (&sum)[kTokens][kVectors], const VecF (&weights)[kVectors],
+                               const float* x, int64_t x_stride) {
+#pragma GCC unroll 16
+  for (int t = 0; t < kTokens; ++t) {
+    const VecF value = Set1(x[t * x_stride]);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sum[t][v] = Fma(weights[v], value, sum[t][v]);
+  }
+}
+
 // Multiply-adds of F32 activations with weights that W widens to F32.
 template <class W>
 struct FloatTile {
@@ -34,7 +45,9 @@ struct FloatTile {
     VecF sum[kTokens][kVectors];
     const float* x = a.x + tile.first_token * a.x_stride + tile.first_col;
     float* y = tile.y + tile.first_token * a.y_stride + tile.first_vector * kLanes;
+#pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t)
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v)
         sum[t][v] = tile.first_col == 0 ? ZeroF() : Load(y + t * a.y_stride + v * kLanes);
 
@@ -43,23 +56,17 @@ struct FloatTile {
       if constexpr (kTokens <= 2) {
         for (int line = 0; line < W::kPairBytes; line += 64) Prefetch(w + 2048 + line);
       }
-      VecF first[kVectors], second[kVectors];
+      VecF weights[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) W::LoadTwo(w, v, first[v], second[v]);
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        const VecF value = Set1(x[t * a.x_stride + k]);
+      for (int v = 0; v < kVectors; ++v) weights[v] = W::First(w, v);
+      AddProducts<kTokens, kVectors>(sum, weights, x + k, a.x_stride);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sum[t][v] = Fma(first[v], value, sum[t][v]);
-      }
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        const VecF value = Set1(x[t * a.x_stride + k + 1]);
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sum[t][v] = Fma(second[v], value, sum[t][v]);
-      }
+      for (int v = 0; v < kVectors; ++v) weights[v] = W::Second(w, v);
+      AddProducts<kTokens, kVectors>(sum, weights, x + k + 1, a.x_stride);
     }
+#pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t)
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) Store(y + t * a.y_stride + v * kLanes, sum[t][v]);
   }
 };
@@ -68,10 +75,11 @@ struct FloatTile {
 struct Bf16Weights {
   static constexpr int kBlockCols = 256;
   static constexpr int kBytes = 2, kVectorBytes = kLanes * 4, kPairBytes = kPanelRows * 4;
-  TANDEM_INLINE static void LoadTwo(const std::byte* w, int v, VecF& first, VecF& second) {
-    const VecI pairs = LoadPairs(w + v * kVectorBytes);
-    first = FirstOfPairs(pairs);
-    second = SecondOfPairs(pairs);
+  TANDEM_INLINE static VecF First(const std::byte* w, int v) {
+    return FirstOfPairs(LoadPairs(w + v * kVectorBytes));
+  }
+  TANDEM_INLINE static VecF Second(const std::byte* w, int v) {
+    return SecondOfPairs(LoadPairs(w + v * kVectorBytes));
   }
 };
 
@@ -79,10 +87,11 @@ struct Bf16Weights {
 struct F32Weights {
   static constexpr int kBlockCols = 128;
   static constexpr int kBytes = 4, kVectorBytes = kLanes * 4, kPairBytes = kPanelRows * 8;
-  TANDEM_INLINE static void LoadTwo(const std::byte* w, int v, VecF& first, VecF& second) {
-    const auto* row = reinterpret_cast<const float*>(w) + v * kLanes;
-    first = Load(row);
-    second = Load(row + kPanelRows);
+  TANDEM_INLINE static VecF First(const std::byte* w, int v) {
+    return Load(reinterpret_cast<const float*>(w) + v * kLanes);
+  }
+  TANDEM_INLINE static VecF Second(const std::byte* w, int v) {
+    return Load(reinterpret_cast<const float*>(w) + kPanelRows + v * kLanes);
   }
 };
 
@@ -101,9 +110,11 @@ struct Int8Tile {
     const std::byte* group = tile.weights;
     const int32_t end = tile.first_col + tile.n_cols;
     for (int32_t col = tile.first_col; col < end; col += kScaleGroup, group += kInt8GroupBytes) {
-      VecI dot[kTokens][kVectors];
+      VecSum dot[kTokens][kVectors];
+#pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t)
-        for (int v = 0; v < kVectors; ++v) dot[t][v] = ZeroI();
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) dot[t][v] = ZeroSum();
       const int16_t* x = a.xq + tile.first_token * a.xq_stride + col;
       const std::byte* w = group + kLine + tile.first_vector * kLanes * 2;
       for (int32_t k = 0; k < kScaleGroup; k += 2, w += kLine) {
@@ -115,7 +126,7 @@ struct Int8Tile {
         for (int t = 0; t < kTokens; ++t) {
           const VecI pair = BroadcastPair(x + t * a.xq_stride + k);
 #pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) dot[t][v] = DotPairs(dot[t][v], weights[v], pair);
+          for (int v = 0; v < kVectors; ++v) DotPairs(dot[t][v], weights[v], pair);
         }
       }
       Fold<kTokens, kVectors>(a, tile, group, col, dot);
@@ -124,9 +135,10 @@ struct Int8Tile {
 
   template <int kTokens, int kVectors>
   TANDEM_INLINE static void Fold(const LinearArgs& a, const TileArgs& tile, const std::byte* group,
-                                 int32_t col, const VecI (&dot)[kTokens][kVectors]) {
+                                 int32_t col, const VecSum (&dot)[kTokens][kVectors]) {
     const float* scales = a.xq_scales + tile.first_token * a.xq_scales_stride + col / kScaleGroup;
     float* y = tile.y + tile.first_token * a.y_stride + tile.first_vector * kLanes;
+#pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       const VecF weight_scale = LoadBf16(group + (tile.first_vector + v) * kLanes * 2);
 #pragma GCC unroll 16

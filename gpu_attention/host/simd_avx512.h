@@ -14,6 +14,13 @@ namespace {
 
 using VecF = __m512;
 using VecI = __m512i;
+// Sums of integer products. With __m512i, whose elements GCC 12 takes for 64-bit, every product
+// costs two register moves.
+#ifdef TANDEM_AVX512_HEADER
+using VecSum = __m512i;
+#else
+typedef int32_t VecSum __attribute__((vector_size(64)));
+#endif
 constexpr int kLanes = 16;
 // Register tile of the linear kernels: 32 registers hold 24 accumulators.
 constexpr int kMaxTokens = 12;
@@ -66,7 +73,7 @@ TANDEM_INLINE VecF SecondOfPairs(VecI v) {
   return _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(-65536)));
 }
 
-TANDEM_INLINE VecI ZeroI() { return _mm512_setzero_si512(); }
+TANDEM_INLINE VecSum ZeroSum() { return (VecSum)_mm512_setzero_si512(); }
 // kLanes pairs of INT8 values, widened to INT16.
 TANDEM_INLINE VecI LoadInt8Pairs(const void* p) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
@@ -76,9 +83,11 @@ TANDEM_INLINE VecI BroadcastPair(const int16_t* p) {
   __builtin_memcpy(&pair, p, 4);
   return _mm512_set1_epi32(pair);
 }
-// sum + w[2i] * x[2i] + w[2i + 1] * x[2i + 1] in every lane i.
-TANDEM_INLINE VecI DotPairs(VecI sum, VecI w, VecI x) { return _mm512_dpwssd_epi32(sum, w, x); }
-TANDEM_INLINE VecF ToFloats(VecI v) { return _mm512_cvtepi32_ps(v); }
+// sum += w[2i] * x[2i] + w[2i + 1] * x[2i + 1] in every lane i.
+TANDEM_INLINE void DotPairs(VecSum& sum, VecI w, VecI x) {
+  sum = (VecSum)_mm512_dpwssd_epi32((__m512i)sum, w, x);
+}
+TANDEM_INLINE VecF ToFloats(VecSum v) { return _mm512_cvtepi32_ps((__m512i)v); }
 // Rounds kLanes floats to nearest even and stores them as INT16.
 TANDEM_INLINE void StoreRoundedInt16(int16_t* p, VecF v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)));
