@@ -25,8 +25,13 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
 
   tandem::Commands commands(app);
+  tandem::AddServe(commands);
+  tandem::AddChat(commands);
+  tandem::AddScore(commands);
   tandem::AddTokenize(commands);
   tandem::AddDoctor(commands);
+  tandem::AddSynth(commands);
+  tandem::AddBenchE2e(commands);
   tandem::AddBenchMoe(commands);
   tandem::AddBenchRoofline(commands);
 

@@ -1,0 +1,52 @@
+// `tandem bench e2e`: load, prefill, decode, against this machine's roofline.
+#include <cstdio>
+
+#include "bench/e2e.h"
+#include "tools/command.h"
+#include "tools/engine_flags.h"
+
+namespace tandem {
+namespace {
+
+struct Options {
+  EngineFlags engine;
+  E2eOptions bench;
+  bool json = false;
+};
+
+int Run(Options options) {
+  options.engine.quiet |= options.json;
+  options.bench.engine = options.engine.ToOptions();
+  const auto result = RunE2e(options.bench);
+  if (!result.ok()) return Fail(result.status());
+  std::fputs((options.json ? result->ToJson() + "\n" : result->ToText()).c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+
+void AddBenchE2e(Commands& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* sub = commands.AddTo(
+      "bench", "e2e",
+      "load a checkpoint, prefill and decode: rates and their share of the roofline",
+      "  tandem bench e2e tools/demo/model\n"
+      "  tandem bench e2e /tmp/k2 --prompt 512 --generate 32 --dense-dtype int8 --json");
+  options->engine.AddTo(sub);
+  sub->add_option("--prompt", options->bench.prompt_tokens, "random prompt tokens")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  sub->add_option("--generate", options->bench.generate_tokens, "tokens to generate")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  sub->add_option("--runs", options->bench.runs, "timed runs; medians are reported")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  sub->add_option("--seed", options->bench.seed, "of the random prompts")->capture_default_str();
+  sub->add_option("--trace", options->bench.trace_path,
+                  "write a Perfetto trace of one more run to this file");
+  sub->add_flag("--json", options->json, "machine-readable");
+  commands.OnRun(sub, [options] { return Run(*options); });
+}
+
+}  // namespace tandem
