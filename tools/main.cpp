@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   tandem::AddChat(commands);
   tandem::AddScore(commands);
   tandem::AddTokenize(commands);
+  tandem::AddSynth(commands);
   tandem::AddDoctor(commands);
   tandem::AddSynth(commands);
   tandem::AddBenchE2e(commands);
