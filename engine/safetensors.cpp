@@ -179,8 +179,8 @@ absl::Status CheckEntry(const std::string& path, const Entry& entry, uint64_t da
   }
   if (*expected != entry.end() - entry.begin()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(who, std::string(Name(*entry.dtype)), " ", ShapeText(*entry.shape), " needs ", *expected,
-                     " bytes, but ", range, " hold ", entry.end() - entry.begin()));
+        absl::StrCat(who, std::string(Name(*entry.dtype)), " ", ShapeText(*entry.shape), " needs ",
+                     *expected, " bytes, but ", range, " hold ", entry.end() - entry.begin()));
   }
   if (entry.end() > data_bytes) {
     return absl::DataLossError(absl::StrCat(path, " is truncated: tensor ", Quoted(entry.name),

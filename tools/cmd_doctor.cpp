@@ -10,6 +10,7 @@
 #include "core/worker_team.h"
 #include "cpu_experts/experts.h"
 #include "engine/checkpoint.h"
+#include "engine/weight_reader.h"
 #include "gpu_attention/gpu_query.h"
 #include "placement/footprint.h"
 #include "placement/machine.h"
@@ -74,7 +75,7 @@ int64_t Need(const Footprint& f, int64_t context) {
 absl::StatusOr<ModelReport> Examine(const DoctorOptions& options, const Machine& machine,
                                     std::vector<Finding>& findings) {
   TANDEM_ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::Open(options.model));
-  TANDEM_RETURN_IF_ERROR(WeightReader(*checkpoint).CheckComplete());
+  TANDEM_RETURN_IF_ERROR(WeightReader(*checkpoint).CheckComplete().status());
   ModelReport report;
   const ModelShape& shape = checkpoint->config().shape;
   report.bf16 = ComputeFootprint(shape, kBf16WeightBytes);
