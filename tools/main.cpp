@@ -31,7 +31,6 @@ int main(int argc, char** argv) {
   tandem::AddTokenize(commands);
   tandem::AddSynth(commands);
   tandem::AddDoctor(commands);
-  tandem::AddSynth(commands);
   tandem::AddBenchE2e(commands);
   tandem::AddBenchMoe(commands);
   tandem::AddBenchRoofline(commands);
