@@ -10,6 +10,7 @@
 
 #include "core/memory.h"
 #include "tests/engine/fake_backend.h"
+#include "tests/engine/many_requests.h"
 
 namespace tandem {
 namespace {
@@ -18,15 +19,11 @@ using testing::FakeControls;
 using testing::FakeEngineOptions;
 using testing::HashNext;
 using ::testing::HasSubstr;
+using testing::Ids;
 using testing::kFakeEnd;
 using testing::kFakeVocab;
 using testing::MakeFakeEngine;
-
-std::vector<int32_t> Ids(const GenerationEvent& event) {
-  std::vector<int32_t> ids;
-  for (const GeneratedToken& token : event.tokens) ids.push_back(token.id);
-  return ids;
-}
+using testing::RestingStats;
 
 std::vector<int32_t> RandomPrompt(int tokens, uint32_t seed) {
   std::mt19937 random(seed);
@@ -58,16 +55,6 @@ std::vector<int32_t> GreedyByHand(const std::vector<int32_t>& prompt, int32_t ma
     hash = HashNext(hash, ids.back());
   }
   return ids;
-}
-
-// The last event is reported before the step's books are closed: wait for them.
-EngineStats RestingStats(const Engine& engine) {
-  EngineStats stats = engine.stats();
-  for (int i = 0; i < 2000 && stats.running + stats.waiting > 0; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    stats = engine.stats();
-  }
-  return stats;
 }
 
 class EngineLoopTest : public ::testing::Test {
@@ -341,59 +328,18 @@ TEST_F(EngineLoopTest, ManyRequestsEqualTheirSingleRuns) {
   controls_->end_bias = 0.0f;
   controls_->step_time = std::chrono::microseconds(300);  // or cancelling comes too late
   const auto engine = Make();
-  constexpr int kRequests = 200, kThreads = 16;
-  const auto prompt = [](int i) { return RandomPrompt(1 + (i * 37) % 230, i); };
-  const auto max_tokens = [](int i) { return 20 + (i * 13) % 90; };
-
-  const auto run_all = [&] {
-    std::atomic<int> next{0}, cancelled{0}, wrong{0};
-    std::vector<std::thread> threads;
-    for (int t = 0; t < kThreads; ++t)
-      threads.emplace_back([&] {
-        for (int i; (i = next++) < kRequests;) {
-          const bool cancel = i % 3 == 0;
-          struct Shared {  // with the engine's thread
-            std::promise<GenerationEvent> ended;
-            std::promise<void> midway;
-            std::vector<int32_t> ids;
-          };
-          const auto shared = std::make_shared<Shared>();
-          GenerationRequest request = Greedy(prompt(i), max_tokens(i));
-          request.on_event = [shared](const GenerationEvent& event) {
-            for (const auto& token : event.tokens) shared->ids.push_back(token.id);
-            const size_t n = shared->ids.size();
-            if (n == 10 && !event.tokens.empty()) shared->midway.set_value();
-            if (!event.finish) return;
-            if (n < 10) shared->midway.set_value();
-            shared->ended.set_value(event);
-          };
-          const auto handle = *engine->Submit(std::move(request));
-          if (cancel) {
-            shared->midway.get_future().wait();
-            handle->Cancel();
-          }
-          const GenerationEvent last = shared->ended.get_future().get();
-          const std::vector<int32_t>& ids = shared->ids;
-          const auto expected = GreedyByHand(prompt(i), max_tokens(i), controls_->end_bias);
-          if (last.finish == FinishReason::kCancelled) {
-            ++cancelled;
-            wrong += !std::equal(ids.begin(), ids.end(), expected.begin());
-          } else {
-            wrong += ids != expected;
-          }
-        }
-      });
-    for (auto& thread : threads) thread.join();
-    EXPECT_EQ(wrong, 0);
-    return cancelled.load();
-  };
-
-  EXPECT_GT(run_all(), 20);
-  EXPECT_EQ(RestingStats(*engine).kv_pages_used, 0);
+  std::vector<GenerationRequest> requests;
+  std::vector<std::vector<int32_t>> expected;
+  for (int i = 0; i < 200; ++i) {
+    const auto prompt = RandomPrompt(1 + (i * 37) % 230, i);
+    const int max_tokens = 20 + (i * 13) % 90;
+    requests.push_back(Greedy(prompt, max_tokens));
+    expected.push_back(GreedyByHand(prompt, max_tokens, controls_->end_bias));
+  }
+  EXPECT_GT(testing::ExpectManyEqual(*engine, requests, expected), 20);
   const int64_t before = ReadResidentMemory().now_bytes;
-  run_all();
-  run_all();
-  EXPECT_EQ(RestingStats(*engine).kv_pages_used, 0);
+  testing::ExpectManyEqual(*engine, requests, expected);
+  testing::ExpectManyEqual(*engine, requests, expected);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT_LT(ReadResidentMemory().now_bytes - before, 8 << 20) << "memory grows with requests";
 #else

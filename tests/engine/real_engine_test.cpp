@@ -1,0 +1,147 @@
+// The whole engine over real checkpoints: a small random one in K2.6's format, and the demo model.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+
+#include "core/memory.h"
+#include "engine/chat_format.h"
+#include "engine/engine.h"
+#include "tests/engine/many_requests.h"
+
+namespace tandem {
+namespace {
+
+using testing::Ids;
+using testing::RestingStats;
+
+std::string SourceDir() {
+  const char* dir = std::getenv("TANDEM_SOURCE_DIR");
+  return dir ? dir : ".";
+}
+
+std::string RandomModelDir() { return SourceDir() + "/tests/golden/data/nested_k26"; }
+
+std::string DemoModelDir() {
+  const char* dir = std::getenv("TANDEM_DEMO_MODEL");
+  return dir ? dir : SourceDir() + "/tools/demo/model";
+}
+
+std::vector<int32_t> RandomPrompt(const Engine& engine, int tokens, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> ids(tokens);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random() % engine.config().shape.vocab);
+  return ids;
+}
+
+GenerationRequest Greedy(std::vector<int32_t> prompt, int32_t max_tokens) {
+  GenerationRequest request;
+  request.prompt_ids = std::move(prompt);
+  request.max_tokens = max_tokens;
+  request.sampling.temperature = 0;
+  request.ignore_eos = true;
+  return request;
+}
+
+struct RealCase {
+  const char* name;
+  std::string (*dir)();
+  DenseDType dense;
+  ExpertActivations activations;
+};
+
+class RealEngine : public ::testing::TestWithParam<RealCase> {
+ protected:
+  void SetUp() override {
+    options_.model_dir = GetParam().dir();
+    if (!std::filesystem::exists(options_.model_dir + "/config.json"))
+      GTEST_SKIP() << "there is no model in " << options_.model_dir;
+    options_.dense_dtype = GetParam().dense;
+    options_.expert_activations = GetParam().activations;
+    options_.max_step_tokens = 96;
+    options_.max_sequences = 12;
+    options_.kv_tokens = 64 * 64;
+    auto engine = Engine::Create(options_);
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    engine_ = *std::move(engine);
+  }
+  EngineOptions options_;
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_P(RealEngine, ManyRequestsEqualTheirSingleRuns) {
+  std::vector<GenerationRequest> requests;
+  std::vector<std::vector<int32_t>> alone;
+  for (int i = 0; i < 200; ++i) {
+    // 40 different requests, each five times: the single runs would take long otherwise.
+    if (i >= 40) {
+      requests.push_back(requests[i - 40]);
+      alone.push_back(alone[i - 40]);
+      continue;
+    }
+    requests.push_back(Greedy(RandomPrompt(*engine_, 1 + (i * 37) % 150, i), 12 + (i * 13) % 14));
+    alone.push_back(Ids(*RunToEnd(*engine_, requests.back())));
+  }
+  EXPECT_GT(testing::ExpectManyEqual(*engine_, requests, alone), 20);
+  const int64_t before = ReadResidentMemory().now_bytes;
+  requests.resize(80);
+  testing::ExpectManyEqual(*engine_, requests, alone);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  EXPECT_LT(ReadResidentMemory().now_bytes - before, 16 << 20) << "memory grows with requests";
+#else
+  (void)before;
+#endif
+}
+
+TEST_P(RealEngine, ScoresAgreeWithGeneration) {
+  GenerationRequest request = Greedy(RandomPrompt(*engine_, 150, 9), 40);
+  request.sampling.top_logprobs = 0;
+  const auto answer = RunToEnd(*engine_, request);
+  std::vector<int32_t> ids = request.prompt_ids;
+  for (const auto& token : answer->tokens) ids.push_back(token.id);
+  const auto scores = engine_->Score(ids);
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  ASSERT_EQ(scores->size(), ids.size());
+  // Chunks and single rows may take different kernels; they differ by rounding alone.
+  for (size_t i = 0; i < answer->tokens.size(); ++i)
+    EXPECT_NEAR((*scores)[150 + i].logprob, answer->tokens[i].logprob, 0.15) << "token " << i;
+  EXPECT_EQ(RestingStats(*engine_).kv_pages_used, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, RealEngine,
+    ::testing::Values(
+        RealCase{"random_bf16", RandomModelDir, DenseDType::kBf16, ExpertActivations::kInt8},
+        RealCase{"random_int8", RandomModelDir, DenseDType::kInt8, ExpertActivations::kInt8x2},
+        RealCase{"demo_bf16", DemoModelDir, DenseDType::kBf16, ExpertActivations::kInt8},
+        RealCase{"demo_int8", DemoModelDir, DenseDType::kInt8, ExpertActivations::kInt8}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(DemoModel, AnswersAChat) {
+  EngineOptions options;
+  options.model_dir = DemoModelDir();
+  if (!std::filesystem::exists(options.model_dir + "/config.json"))
+    GTEST_SKIP() << "there is no model in " << options.model_dir;
+  const auto engine = Engine::Create(options);
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  const nlohmann::ordered_json messages = {{{"role", "user"}, {"content", "What is a river?"}}};
+  const auto chat = RenderChat((*engine)->tokenizer(), messages, nullptr, {.thinking = false});
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  GenerationRequest request;
+  request.prompt_ids = chat->ids;
+  request.max_tokens = 200;
+  request.sampling.temperature = 0;
+  const auto answer = RunToEnd(**engine, request);
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_GT(answer->text.size(), 20u);
+  EXPECT_THAT(answer->text, ::testing::Not(::testing::HasSubstr("<|")));
+  std::printf("%s\n%.0f prompt tokens/s, %.0f tokens/s\n", answer->text.c_str(),
+              answer->usage.prompt_tokens / answer->usage.prefill_s,
+              answer->usage.completion_tokens / answer->usage.decode_s);
+}
+
+}  // namespace
+}  // namespace tandem
