@@ -11,7 +11,7 @@ namespace tandem {
 namespace {
 
 constexpr size_t kLanes = 16;
-constexpr size_t kBlock = 1024;  // summed in float lanes, the blocks in double
+constexpr size_t kBlock = 1024;  // summed in float, the blocks in double
 
 // e^x for x <= 0: x = n ln2 + r, |r| <= ln2 / 2, a Taylor polynomial in r, and n into the exponent.
 // Branch-free, so that loops over it vectorise.
@@ -32,19 +32,20 @@ constexpr size_t kBlock = 1024;  // summed in float lanes, the blocks in double
   return x < -86.0f ? 0.0f : value;
 }
 
-// Sum of f(i) over [0, n): kLanes independent float sums per block.
-template <class F>
-[[gnu::always_inline]] inline double BlockedSum(size_t n, F&& f) {
-  double sum = 0;
-  for (size_t begin = 0; begin < n; begin += kBlock) {
-    const size_t end = std::min(n, begin + kBlock);
-    std::array<float, kLanes> lanes{};
-    size_t i = begin;
-    for (; i + kLanes <= end; i += kLanes)
-      for (size_t j = 0; j < kLanes; ++j) lanes[j] += f(i + j);
-    for (; i < end; ++i) lanes[0] += f(i);
-    for (float lane : lanes) sum += lane;
-  }
+// weights[i] = e^((logits[i] - max) * scale). One plain loop: GCC vectorises it.
+void ExpInto(const float* logits, size_t n, float max, float scale, float* weights) {
+  for (size_t i = 0; i < n; ++i) weights[i] = FastExp((logits[i] - max) * scale);
+}
+
+// Independent float sums, so that the additions of one block need not wait for each other.
+float LaneSum(const float* values, size_t n) {
+  std::array<float, kLanes> lanes{};
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (size_t j = 0; j < kLanes; ++j) lanes[j] += values[i + j];
+  for (; i < n; ++i) lanes[0] += values[i];
+  float sum = 0;
+  for (float lane : lanes) sum += lane;
   return sum;
 }
 
@@ -85,19 +86,26 @@ int32_t ArgMax(std::span<const float> logits, float max) {
 }
 
 double ExpWeights(std::span<const float> logits, float max, float scale, std::span<float> weights) {
-  const float* x = logits.data();
-  float* w = weights.data();
-  return BlockedSum(logits.size(), [=](size_t i) { return w[i] = FastExp((x[i] - max) * scale); });
+  ExpInto(logits.data(), logits.size(), max, scale, weights.data());
+  return Sum(weights);
 }
 
 double Sum(std::span<const float> values) {
-  const float* v = values.data();
-  return BlockedSum(values.size(), [=](size_t i) { return v[i]; });
+  double sum = 0;
+  for (size_t begin = 0; begin < values.size(); begin += kBlock)
+    sum += LaneSum(values.data() + begin, std::min(kBlock, values.size() - begin));
+  return sum;
 }
 
 double LogSumExp(std::span<const float> logits, float max) {
-  const float* x = logits.data();
-  return max + std::log(BlockedSum(logits.size(), [=](size_t i) { return FastExp(x[i] - max); }));
+  std::array<float, kBlock> weights;
+  double sum = 0;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const size_t n = std::min(kBlock, logits.size() - begin);
+    ExpInto(logits.data() + begin, n, max, 1.0f, weights.data());
+    sum += LaneSum(weights.data(), n);
+  }
+  return max + std::log(sum);
 }
 
 std::vector<TopLogprob> TopTokens(std::span<const float> logits, double log_sum_exp, int32_t n) {

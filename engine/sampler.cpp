@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "engine/log_softmax.h"
-#include "engine/sampler_cut.h"
 
 namespace tandem {
 namespace {
@@ -99,10 +98,11 @@ int32_t Sampler::Choose(std::span<const float> logits, const absl::StatusOr<Logi
   if (params.temperature < kGreedyBelow) return ArgMax(logits, range->max);
 
   ExpWeights(logits, range->max, 1.0f / params.temperature, weights_);
-  if (params.top_k > 0 && params.top_k < static_cast<int64_t>(logits.size()))
-    DropBehind(CutAtCount(logits, *range, params.top_k), logits, weights_);
+  const bool has_top_k = params.top_k > 0 && params.top_k < static_cast<int64_t>(logits.size());
+  if (has_top_k || params.top_p < 1) cuts_.Reset(logits, *range);
+  if (has_top_k) DropBehind(cuts_.AtCount(params.top_k), logits, weights_);
   if (params.top_p < 1)
-    DropBehind(CutAtMass(logits, weights_, *range, params.top_p * Sum(weights_)), logits, weights_);
+    DropBehind(cuts_.AtMass(weights_, params.top_p * Sum(weights_)), logits, weights_);
   if (params.min_p > 0)
     DropBehind(Cut{range->max + std::log(params.min_p) * params.temperature}, logits, weights_);
   return Draw(weights_, uniform);

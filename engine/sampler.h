@@ -18,6 +18,7 @@
 
 #include "core/status.h"
 #include "engine/log_softmax.h"
+#include "engine/sampler_cut.h"
 #include "engine/sampling.h"
 
 namespace tandem {
@@ -60,7 +61,8 @@ class Sampler {
                  const SamplingParams& params, double uniform);
 
   std::vector<float> adjusted_;  // logits after bias and penalties
-  std::vector<float> weights_;   // exp((logit - max) / temperature)
+  CutFinder cuts_;
+  std::vector<float> weights_;  // exp((logit - max) / temperature)
 };
 
 }  // namespace tandem
