@@ -74,11 +74,20 @@ inline int32_t ShimReduceAddEpi32(simde__m512i x) {
 
 }  // namespace
 
+// Without optimization the compiler's own intrinsics are macros.
+#undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps ShimCvtepi32Ps
+#undef _mm512_cvtps_epi32
 #define _mm512_cvtps_epi32 ShimCvtpsEpi32
+#undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32 ShimCvtepu16Epi32
+#undef _mm512_srai_epi32
 #define _mm512_srai_epi32 ShimSraiEpi32
+#undef _mm512_cvtepi32_epi8
 #define _mm512_cvtepi32_epi8 ShimCvtepi32Epi8
+#undef _mm512_reduce_max_ps
 #define _mm512_reduce_max_ps ShimReduceMaxPs
+#undef _mm512_reduce_add_epi32
 #define _mm512_reduce_add_epi32 ShimReduceAddEpi32
+#undef _mm256_dpbusd_avx_epi32
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
