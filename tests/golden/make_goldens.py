@@ -21,27 +21,27 @@ DATA = Path(__file__).parent / "data"
 LENGTHS = (300, 1, 63, 64, 65)  # of the batch of five; around a page of 64; the first runs alone too
 
 
+BOUND = 0.02              # allowed |delta logit| as a fraction of the logit range
+RULES = prompts.Rules(gap=2 * BOUND, rounding=BOUND / 2, prompt_margin=0.004, margin=0.004)
+
+
+def check(model, watch, prompt, greedy, rules):
+    """Logits after each token, computed in one piece; prints how decided the choices are."""
+    logits = reference.logits_of(model, prompt + greedy[:-1])
+    margin, generated = watch.take()[len(prompt) - 1:].min().item(), logits[len(prompt) - 1:]
+    assert generated.argmax(-1).tolist() == greedy
+    gap = prompts.gap(generated).min().item()
+    print(f"    smallest gap {100 * gap:.1f} % of the range, smallest router margin {margin:.4f}")
+    assert gap > rules.gap and margin >= rules.margin
+    return logits
+
+
 def golden_of(index, logits, prompt, greedy, positions):
     """logits[i] are those after token positions[i] of prompt + greedy."""
     return {f"{index}.prompt": torch.tensor(prompt, dtype=torch.int32),
             f"{index}.greedy": torch.tensor(greedy, dtype=torch.int32),
             f"{index}.positions": torch.tensor(positions, dtype=torch.int32),
             f"{index}.logits": logits[positions].contiguous()}
-
-
-def sequence_golden(model, watch, index, prompt, greedy):
-    ids = prompt + greedy[:-1]
-    logits = reference.logits_of(model, ids)
-    margin, generated = watch.take().min().item(), logits[len(prompt) - 1:]
-    assert generated.argmax(-1).tolist() == greedy
-    gap = prompts.gap(generated).min().item()
-    print(f"    smallest gap {100 * gap:.1f} % of the range, smallest router margin {margin:.4f}")
-    assert gap > prompts.GAP and margin >= prompts.MARGIN
-    # The long one: every 30th token of the prompt and all generated; the others: every fourth.
-    first = len(prompt) - 1
-    positions = list(range(29, first, 30)) if index == 0 else []
-    positions += range(first, len(ids), 1 if index == 0 else 4)
-    return golden_of(index, logits, prompt, greedy, positions)
 
 
 def make_random():
@@ -53,8 +53,17 @@ def make_random():
         rounded = reference.round_activations(reference.load(folder))
         watch, tensors = reference.RouterWatch(model), {}
         for index, length in enumerate(LENGTHS):
-            prompt, greedy = prompts.find(model, rounded, watch, length, seed=length)
-            tensors.update(sequence_golden(model, watch, index, prompt, greedy))
+            prefixes = prompts.random_prefixes(model, watch, length - 1, RULES,
+                                               torch.Generator().manual_seed(length))
+            everything = torch.arange(model.config.vocab_size)
+            prompt, greedy, _ = prompts.find(model, rounded, watch, prefixes,
+                                             lambda _: everything, RULES)
+            logits = check(model, watch, prompt, greedy, RULES)
+            # The long one: every 30th token of the prompt and all generated; else every fourth.
+            first, end = length - 1, len(logits)
+            positions = [*range(29, first, 30), *range(first, end)] if index == 0 \
+                else list(range(first, end, 4))
+            tensors.update(golden_of(index, logits, prompt, greedy, positions))
         save_file(tensors, folder / "golden.safetensors")
 
 
