@@ -3,14 +3,13 @@
 //
 // Bounds, as fractions of the reference's logit range at a position:
 //  * Exact-activation path (INT8x2 experts, BF16 dense side): kExactBound for every position, and
-//    the same greedy tokens. What is left is BF16 rounding of activations: each matrix input has a
-//    relative error of up to 2^-9, about 0.1 % rms; over the 10 to 20 roundings in a row of these
-//    models errors add to about 0.5 % of a logit's deviation, 0.2 % of the range. transformers
-//    itself, rounding its activations to BF16 in the same places, moves by at most 0.9 %.
+//    the same greedy tokens. BF16 rounding has a relative error of up to 2^-9, 0.1 % rms; the 10 to
+//    20 roundings in a row that BF16 activations mean in these models add up to about 0.5 % of a
+//    logit's deviation. transformers itself, made to round its activations so, moves by up to 0.7 %
+//    of the range. The host backend rounds less: cached latents and the experts' input.
 //  * INT8 activations in groups of 32 have a step of max/127: 0.6 % rms, six times BF16's; INT8
-//    weights of the dense side likewise. The router may then choose another expert where the
-//    reference is barely decided, so single positions can differ by anything; the median is
-//    bounded.
+//    weights of the dense side likewise. Where the reference's router is barely decided another
+//    expert may be chosen, so a single position can differ by anything; the median is bounded.
 #include <gtest/gtest.h>
 
 #include "tests/golden/golden_checks.h"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the goldens of tests/golden: see README.md.
 
-  make_goldens.py random                    random checkpoints and their goldens, in data/
+  make_goldens.py random [NAME...]          random checkpoints and their goldens, in data/
   make_goldens.py quantizer                 data/quantizer.safetensors
   make_goldens.py demo MODEL HELDOUT.jsonl  data/demo.safetensors and data/demo.json
 """
@@ -44,8 +44,10 @@ def golden_of(index, logits, prompt, greedy, positions):
             f"{index}.logits": logits[positions].contiguous()}
 
 
-def make_random():
+def make_random(names):
     for recipe in random_checkpoints.RECIPES:
+        if names and recipe.name not in names:
+            continue
         print(recipe.name)
         folder = DATA / recipe.name
         random_checkpoints.write(recipe, folder)
@@ -71,7 +73,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("random")
+    commands.add_parser("random").add_argument("names", nargs="*")
     commands.add_parser("quantizer")
     demo = commands.add_parser("demo")
     demo.add_argument("model")
@@ -80,7 +82,7 @@ def main():
     torch.set_num_threads(1)
     DATA.mkdir(exist_ok=True)
     if args.command == "random":
-        make_random()
+        make_random(args.names)
     elif args.command == "quantizer":
         quantizer_golden.write(DATA / "quantizer.safetensors")
     else:

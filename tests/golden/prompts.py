@@ -20,7 +20,8 @@ class Rules:
     the random models and 0.0003 in the demo model."""
     gap: float            # between the two best logits at every greedy step
     rounding: float       # most that BF16 activations alone may move a logit
-    prompt_margin: float  # between the last chosen and the first rejected expert: in the prompt,
+    prompt_margin: float  # between the last chosen and the first rejected expert: in the prompt
+                          # (0: the prompt is taken as it is, and only what follows is judged)
     margin: float         # and where tokens are generated
 
 
@@ -84,7 +85,8 @@ def find(model, rounded, watch, prefixes, last_tokens, rules, tries=100):
                 continue
             error = rounding(model, rounded, prompt + greedy[:-1])
             watch.take()
-            worst = error[len(prompt) - 1:].max().item()
+            checked = error if rules.prompt_margin else error[len(prompt) - 1:]
+            worst = checked.max().item()
             if worst < rules.rounding:
                 print(f"  {len(prompt)} tokens: prefix {attempt + 1}, {distinct} distinct of {STEPS}; "
                       f"BF16 activations alone move a logit by {100 * worst:.2f} % of the range")
