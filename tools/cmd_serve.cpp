@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/log.h"
+#include "service/listen_address.h"
 #include "service/server.h"
 #include "tools/command.h"
 #include "tools/engine_flags.h"
@@ -48,9 +49,11 @@ class UntilInterrupted {
 };
 
 int Serve(const Options& options) {
+  if (!options.allow_remote) {  // before a minute of loading
+    if (const auto status = CheckLoopback(options.address); !status.ok()) return Fail(status);
+  }
   auto engine = Engine::Create(options.engine.ToOptions());
   if (!engine.ok()) return Fail(engine.status());
-  LogInfo("{}", (*engine)->description());
   auto server = Server::Start(**engine, ToServerOptions(options));
   if (!server.ok()) return Fail(server.status());
   if (options.allow_remote) {
