@@ -16,10 +16,10 @@ namespace tandem::internal {
       ::tandem::internal::CheckFailed(__FILE__, __LINE__, #cond, meaning); \
   } while (0)
 
-#define TANDEM_RETURN_IF_ERROR(expr)                               \
-  do {                                                             \
-    if (absl::Status status_ = (expr); !status_.ok()) [[unlikely]] \
-      return status_;                                              \
+#define TANDEM_RETURN_IF_ERROR(expr)                                           \
+  do {                                                                         \
+    if (absl::Status tandem_status = (expr); !tandem_status.ok()) [[unlikely]] \
+      return tandem_status;                                                    \
   } while (0)
 
 #define TANDEM_CONCAT_INNER(a, b) a##b
