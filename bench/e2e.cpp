@@ -10,7 +10,7 @@
 #include "core/memory.h"
 #include "core/trace.h"
 #include "core/worker_team.h"
-#include "engine/checkpoint.h"
+#include "engine/checkpoint/checkpoint.h"
 #include "placement/footprint.h"
 
 namespace tandem {

@@ -1,5 +1,5 @@
 // The numbers that describe a model of the DeepSeek-V3 / Kimi K2 family. Read from config.json by
-// engine/model_config.h; nothing else knows sizes of a particular model.
+// engine/checkpoint/model_config.h; nothing else knows sizes of a particular model.
 #pragma once
 
 #include <cstdint>

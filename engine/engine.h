@@ -15,10 +15,10 @@
 #include "core/model_shape.h"
 #include "core/status.h"
 #include "cpu_experts/experts.h"
-#include "engine/chat_format.h"
-#include "engine/model_config.h"
+#include "engine/checkpoint/model_config.h"
 #include "engine/sampling.h"
-#include "engine/tokenizer.h"
+#include "engine/text/chat_format.h"
+#include "engine/text/tokenizer.h"
 #include "gpu_attention/dense_backend.h"
 
 namespace tandem {

@@ -1,11 +1,11 @@
 // Engine::Create: from a checkpoint folder and a machine to a running engine.
 #include "absl/strings/str_cat.h"
 #include "core/log.h"
-#include "engine/checkpoint.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/model_loader.h"
+#include "engine/checkpoint/progress.h"
 #include "engine/engine_loop.h"
 #include "engine/kv_sizing.h"
-#include "engine/model_loader.h"
-#include "engine/progress.h"
 #include "placement/footprint.h"
 #include "placement/machine.h"
 

@@ -14,7 +14,7 @@
 
 #include "engine/engine.h"
 #include "engine/sampler.h"
-#include "engine/text_stream.h"
+#include "engine/text/text_stream.h"
 
 namespace tandem {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "engine/engine.h"
-#include "engine/output_parser.h"
+#include "engine/text/output_parser.h"
 #include "tandem/v1/chat.pb.h"
 #include "tandem/v1/completion.pb.h"
 

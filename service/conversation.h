@@ -1,10 +1,10 @@
-// A conversation of the wire as the OpenAI-style JSON that engine/chat_format.h renders.
+// A conversation of the wire as the OpenAI-style JSON that engine/text/chat_format.h renders.
 #pragma once
 
 #include <nlohmann/json.hpp>
 
 #include "core/status.h"
-#include "engine/chat_format.h"
+#include "engine/text/chat_format.h"
 #include "service/limits.h"
 #include "tandem/v1/chat.pb.h"
 

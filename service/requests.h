@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "core/status.h"
-#include "engine/chat_format.h"
 #include "engine/engine.h"
-#include "engine/tokenizer.h"
+#include "engine/text/chat_format.h"
+#include "engine/text/tokenizer.h"
 #include "service/limits.h"
 #include "tandem/v1/chat.pb.h"
 #include "tandem/v1/completion.pb.h"

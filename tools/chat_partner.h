@@ -10,7 +10,7 @@
 
 #include "core/status.h"
 #include "engine/engine.h"
-#include "engine/output_parser.h"
+#include "engine/text/output_parser.h"
 
 namespace tandem {
 
@@ -34,7 +34,7 @@ class ChatPartner {
   virtual ~ChatPartner() = default;
 
   // Blocks until the answer has ended; `show` gets its pieces on the calling thread.
-  // `messages`: as in engine/chat_format.h.
+  // `messages`: as in engine/text/chat_format.h.
   virtual absl::StatusOr<ChatReply> Ask(const nlohmann::ordered_json& messages,
                                         const ChatSettings& settings, const Show& show) = 0;
   // Ends the answer under way, which then returns as cancelled. Any thread.

@@ -2,7 +2,7 @@
 #include <mutex>
 #include <utility>
 
-#include "engine/chat_format.h"
+#include "engine/text/chat_format.h"
 #include "tools/chat_partner.h"
 
 namespace tandem {

@@ -13,7 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/worker_team.h"
-#include "engine/model_config.h"
+#include "engine/checkpoint/model_config.h"
 #include "tools/synth_config.h"
 #include "tools/synth_plan.h"
 #include "tools/synth_tokenizer.h"

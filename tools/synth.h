@@ -12,7 +12,7 @@
 
 #include "core/model_shape.h"
 #include "core/status.h"
-#include "engine/progress.h"
+#include "engine/checkpoint/progress.h"
 
 namespace tandem {
 

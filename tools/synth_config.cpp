@@ -1,6 +1,6 @@
 #include "tools/synth_config.h"
 
-#include "engine/special_tokens.h"
+#include "engine/text/special_tokens.h"
 
 namespace tandem {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/dtype.h"
-#include "engine/safetensors.h"
+#include "engine/checkpoint/safetensors.h"
 #include "tools/synth.h"
 #include "tools/synth_random.h"
 

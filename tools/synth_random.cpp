@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "engine/convert.h"
+#include "engine/checkpoint/convert.h"
 
 namespace tandem {
 namespace {

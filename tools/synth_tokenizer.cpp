@@ -10,8 +10,8 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "engine/json_file.h"
-#include "engine/tokenizer_files.h"
+#include "engine/checkpoint/json_file.h"
+#include "engine/text/tokenizer_files.h"
 
 namespace tandem {
 namespace {

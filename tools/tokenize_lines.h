@@ -4,8 +4,8 @@
 #include <iosfwd>
 #include <string>
 
-#include "engine/chat_format.h"
-#include "engine/tokenizer.h"
+#include "engine/text/chat_format.h"
+#include "engine/text/tokenizer.h"
 
 namespace tandem {
 

@@ -8,8 +8,8 @@
 #include <random>
 
 #include "core/memory.h"
-#include "engine/chat_format.h"
 #include "engine/engine.h"
+#include "engine/text/chat_format.h"
 #include "tests/engine/many_requests.h"
 
 namespace tandem {

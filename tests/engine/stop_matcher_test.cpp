@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "engine/text_stream.h"
+#include "engine/text/text_stream.h"
 
 namespace tandem {
 namespace {

@@ -4,7 +4,7 @@
 #include <random>
 
 #include "core/log.h"
-#include "engine/weight_reader.h"
+#include "engine/checkpoint/weight_reader.h"
 #include "tests/engine_checkpoint/synth_checkpoints.h"
 
 namespace tandem {

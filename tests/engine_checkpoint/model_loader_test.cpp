@@ -1,4 +1,4 @@
-#include "engine/model_loader.h"
+#include "engine/checkpoint/model_loader.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <mutex>
 #include <set>
 
-#include "engine/weight_reader.h"
+#include "engine/checkpoint/weight_reader.h"
 #include "tests/engine_checkpoint/synth_checkpoints.h"
 
 namespace tandem {

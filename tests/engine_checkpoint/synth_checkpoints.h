@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "engine/checkpoint.h"
+#include "engine/checkpoint/checkpoint.h"
 #include "tests/engine_checkpoint/files.h"
 #include "tools/synth.h"
 

@@ -7,10 +7,10 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "engine/bpe.h"
-#include "engine/convert.h"
-#include "engine/tokenizer.h"
-#include "engine/tokenizer_files.h"
+#include "engine/checkpoint/convert.h"
+#include "engine/text/bpe.h"
+#include "engine/text/tokenizer.h"
+#include "engine/text/tokenizer_files.h"
 #include "tests/engine_checkpoint/synth_checkpoints.h"
 #include "tools/synth_random.h"
 #include "tools/synth_tokenizer.h"

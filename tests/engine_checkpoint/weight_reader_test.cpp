@@ -1,4 +1,4 @@
-#include "engine/weight_reader.h"
+#include "engine/checkpoint/weight_reader.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "engine/convert.h"
+#include "engine/checkpoint/convert.h"
 #include "tests/engine_checkpoint/synth_checkpoints.h"
 
 namespace tandem {

@@ -1,5 +1,5 @@
 // Both ways to merge against the definition, on random vocabularies and random pieces.
-#include "engine/bpe.h"
+#include "engine/text/bpe.h"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 #include <limits>
 #include <random>
 
-#include "engine/chat_format.h"
+#include "engine/text/chat_format.h"
 #include "tests/engine_text/tiny_tokenizer.h"
 
 namespace tandem {

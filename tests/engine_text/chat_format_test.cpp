@@ -1,4 +1,4 @@
-#include "engine/chat_format.h"
+#include "engine/text/chat_format.h"
 
 #include <gtest/gtest.h>
 

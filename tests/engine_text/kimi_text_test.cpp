@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "engine/chat_format.h"
+#include "engine/text/chat_format.h"
 
 namespace tandem {
 namespace {

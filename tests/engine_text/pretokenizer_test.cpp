@@ -1,5 +1,5 @@
 // The hand-written splitter against the published pattern in PCRE2, and the two length limits.
-#include "engine/pretokenizer.h"
+#include "engine/text/pretokenizer.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <gmock/gmock.h>
@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/unicode_classes.h"
+#include "engine/text/unicode_classes.h"
 
 namespace tandem {
 namespace {

@@ -1,5 +1,5 @@
 // Expected texts are what CPython prints.
-#include "engine/python_json.h"
+#include "engine/text/python_json.h"
 
 #include <gtest/gtest.h>
 

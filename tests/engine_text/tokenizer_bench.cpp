@@ -10,7 +10,7 @@
 #include <random>
 #include <utility>
 
-#include "engine/tokenizer.h"
+#include "engine/text/tokenizer.h"
 
 namespace tandem {
 namespace {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include "engine/chat_format.h"
-#include "engine/python_json.h"
+#include "engine/text/chat_format.h"
+#include "engine/text/python_json.h"
 
 namespace tandem {
 namespace {

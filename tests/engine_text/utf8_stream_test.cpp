@@ -2,7 +2,7 @@
 
 #include <random>
 
-#include "engine/tokenizer.h"
+#include "engine/text/tokenizer.h"
 
 namespace tandem {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "core/memory.h"
 #include "core/status.h"
-#include "engine/safetensors.h"
+#include "engine/checkpoint/safetensors.h"
 
 namespace tandem::golden {
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "engine/checkpoint.h"
-#include "engine/model_loader.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/model_loader.h"
 
 namespace tandem::golden {
 namespace {

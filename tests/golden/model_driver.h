@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "core/worker_team.h"
+#include "engine/checkpoint/model_config.h"
 #include "engine/model.h"
-#include "engine/model_config.h"
 
 namespace tandem::golden {
 

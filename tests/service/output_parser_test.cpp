@@ -1,5 +1,5 @@
 // Answers taken apart, whatever way the text is cut and whatever the model gets wrong.
-#include "engine/output_parser.h"
+#include "engine/text/output_parser.h"
 
 #include <gtest/gtest.h>
 
