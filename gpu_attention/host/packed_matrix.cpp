@@ -1,7 +1,7 @@
 #include "gpu_attention/host/packed_matrix.h"
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
 #include <cstring>
 
 namespace tandem {
@@ -35,17 +35,19 @@ bf16 RoundUpToBf16(float x) {
 
 // One row of one group: 64 pairs, `kPanelRows * 2` bytes apart.
 void QuantizeRow(const float* values, std::byte* scale_at, std::byte* pairs) {
-  float max = 0;
-  for (int32_t k = 0; k < kScaleGroup; ++k) max = std::max(max, std::fabs(values[k]));
-  const bf16 scale = RoundUpToBf16(max / 127.0f);
+  // Bits of positive floats order as integers, which even the baseline compares in vectors.
+  int32_t max_bits = 0;
+  for (int32_t k = 0; k < kScaleGroup; ++k)
+    max_bits = std::max(max_bits, std::bit_cast<int32_t>(values[k]) & 0x7fffffff);
+  const bf16 scale = RoundUpToBf16(std::bit_cast<float>(max_bits) / 127.0f);
   std::memcpy(scale_at, &scale, 2);
   const float inverse = scale.bits != 0 ? 1.0f / ToFloat(scale) : 0.0f;
   int8_t q[kScaleGroup];
-  // Adding 1.5 * 2^23 rounds to the nearest even integer and leaves it in the low bits.
-  for (int32_t k = 0; k < kScaleGroup; ++k) {
-    const float rounded = std::clamp(values[k] * inverse, -127.0f, 127.0f) + 12582912.0f;
-    q[k] = static_cast<int8_t>(std::bit_cast<int32_t>(rounded) - 0x4b400000);
-  }
+  // Adding 1.5 * 2^23 rounds to the nearest even integer and leaves it in the low bits. The scale
+  // was rounded up, so the result is within +-127.
+  for (int32_t k = 0; k < kScaleGroup; ++k)
+    q[k] =
+        static_cast<int8_t>(std::bit_cast<int32_t>(values[k] * inverse + 12582912.0f) - 0x4b400000);
   for (int32_t pair = 0; pair < kScaleGroup / 2; ++pair)
     std::memcpy(pairs + int64_t{pair} * kPanelRows * 2, q + pair * 2, 2);
 }
