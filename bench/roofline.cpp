@@ -91,6 +91,13 @@ absl::StatusOr<Roofline> MeasureRoofline(WorkerTeam& team, const RooflineOptions
   return roofline;
 }
 
+void Roofline::TakeBest(const Roofline& other) {
+  read_gb_per_s = std::max(read_gb_per_s, other.read_gb_per_s);
+  read_median_gb_per_s = std::max(read_median_gb_per_s, other.read_median_gb_per_s);
+  int8_gops = std::max(int8_gops, other.int8_gops);
+  f32_gflops = std::max(f32_gflops, other.f32_gflops);
+}
+
 std::string Roofline::ToText() const {
   return absl::StrFormat(
       "roofline (%d threads, %s): read %.1f GB/s (median %.1f), int8 %.0f GOPS, f32 %.0f GFLOPS",

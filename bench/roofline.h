@@ -20,6 +20,10 @@ struct Roofline {
   double int8_gops = 0.0;  // a multiply-add is two operations
   double f32_gflops = 0.0;
 
+  // Keeps the better figure of two measurements: on a shared machine the roof is measured more
+  // than once around the thing itself, and the highest figure is nearest to the truth.
+  void TakeBest(const Roofline& other);
+
   std::string ToText() const;
   std::string ToJson() const;
 };
