@@ -22,11 +22,13 @@ LENGTHS = (300, 1, 63, 64, 65)  # of the batch of five; around a page of 64; the
 
 
 BOUND = 0.02              # allowed |delta logit| as a fraction of the logit range
-RULES = prompts.Rules(gap=2 * BOUND, rounding=BOUND / 2, prompt_margin=0.004, margin=0.004)
+RULES = prompts.Rules(gap=2 * BOUND, rounding=BOUND / 2, prompt_margin=0.004, margin=0.004,
+                      distinct=10)
 
 
 def check(model, watch, prompt, greedy, rules):
     """Logits after each token, computed in one piece; prints how decided the choices are."""
+    watch.take()
     logits = reference.logits_of(model, prompt + greedy[:-1])
     margin, generated = watch.take()[len(prompt) - 1:].min().item(), logits[len(prompt) - 1:]
     assert generated.argmax(-1).tolist() == greedy
@@ -58,8 +60,9 @@ def make_random(names):
             prefixes = prompts.random_prefixes(model, watch, length - 1, RULES,
                                                torch.Generator().manual_seed(length))
             everything = torch.arange(model.config.vocab_size)
-            prompt, greedy, _ = prompts.find(model, rounded, watch, prefixes,
-                                             lambda _: everything, RULES)
+            # The first will do. None: change the checkpoint's seed.
+            prompt, greedy, _ = next(prompts.find(model, rounded, watch, prefixes,
+                                                  lambda _: everything, RULES))
             logits = check(model, watch, prompt, greedy, RULES)
             # The long one: every 30th token of the prompt and all generated; else every fourth.
             first, end = length - 1, len(logits)

@@ -11,8 +11,6 @@ import torch
 from reference import logits_of
 
 STEPS = 32
-DISTINCT = 10  # a continuation has at least so many different tokens
-
 
 @dataclass
 class Rules:
@@ -23,6 +21,7 @@ class Rules:
     prompt_margin: float  # between the last chosen and the first rejected expert: in the prompt
                           # (0: the prompt is taken as it is, and only what follows is judged)
     margin: float         # and where tokens are generated
+    distinct: int         # tokens of a continuation
 
 
 def gap(logits):
@@ -75,22 +74,21 @@ def greedy_candidates(model, watch, prefix, last, rules):
 
 
 def find(model, rounded, watch, prefixes, last_tokens, rules, tries=100):
-    """(prompt ids, greedy ids, rounding per token). `prefixes` yields prompts but for their last
-    token, `last_tokens(prefix)` the tokens to try there. `rounded`: the model with
-    round_activations(). None if no prompt keeps to the rules: change the checkpoint's seed."""
-    for attempt, prefix in zip(range(tries), prefixes):
+    """Yields (prompt ids, greedy ids, rounding per token) that keep to the rules. `prefixes` yields
+    prompts but for their last token, `last_tokens(prefix)` the tokens to try there. `rounded`: the
+    model with round_activations()."""
+    for _, prefix in zip(range(tries), prefixes):
         for last, greedy in greedy_candidates(model, watch, prefix, last_tokens(prefix), rules):
             prompt, distinct = prefix[0].tolist() + [last], len(set(greedy))
-            if distinct < DISTINCT:
+            if distinct < rules.distinct:
                 continue
             error = rounding(model, rounded, prompt + greedy[:-1])
             watch.take()
             checked = error if rules.prompt_margin else error[len(prompt) - 1:]
             worst = checked.max().item()
             if worst < rules.rounding:
-                print(f"  {len(prompt)} tokens: prefix {attempt + 1}, {distinct} distinct of {STEPS}; "
-                      f"BF16 activations alone move a logit by {100 * worst:.2f} % of the range")
-                return prompt, greedy, error
+                print(f"  {len(prompt)} tokens, {distinct} distinct of {STEPS}; BF16 activations "
+                      f"alone move a logit by {100 * worst:.2f} % of the range", flush=True)
+                yield prompt, greedy, error
         if prefix.shape[1] == 0:
             break
-    return None

@@ -89,7 +89,7 @@ class RouterWatch:
 
     def take(self):
         """Smallest margin over layers, [tokens of the last forward]."""
-        margin = torch.stack(self.margins).amin(0)
+        margin = torch.stack(self.margins).amin(0) if self.margins else None
         self.margins, self.choices = [], []
         return margin
 
