@@ -18,7 +18,7 @@ import reference
 from make_goldens import LENGTHS, check, golden_of
 
 RULES = prompts.Rules(gap=0.005, rounding=0.005, prompt_margin=0, margin=0.0001, distinct=6)
-PREFIXES = 10
+PREFIXES = 25
 
 
 @torch.no_grad()
@@ -26,7 +26,7 @@ def likely_tokens(model, watch, prefix, n=64):
     if prefix.shape[1] == 0:
         return torch.arange(model.config.vocab_size)
     best = model(prefix, use_cache=False).logits[0, -1].topk(n)[1]
-    watch.take()
+    watch.forget()
     return best
 
 
@@ -58,7 +58,7 @@ def write_logits(model, rounded, watch, texts, path):
         found = prompts.find(model, rounded, watch, windows(texts, length - 1),
                              lambda prefix: likely_tokens(model, watch, prefix), RULES, PREFIXES)
         prompt, greedy, error = max(found, key=lambda f: smallest_gap(model, f[0], f[1]))
-        logits = check(model, watch, prompt, greedy, RULES)
+        logits = check(model, watch, prompt, greedy, error, RULES)
         positions = stored_positions(length, error, index)
         tensors.update(golden_of(index, logits, prompt, greedy, positions))
     save_file(tensors, path)

@@ -26,14 +26,17 @@ RULES = prompts.Rules(gap=2 * BOUND, rounding=BOUND / 2, prompt_margin=0.004, ma
                       distinct=10)
 
 
-def check(model, watch, prompt, greedy, rules):
-    """Logits after each token, computed in one piece; prints how decided the choices are."""
-    watch.take()
+def check(model, watch, prompt, greedy, error, rules):
+    """Logits after each token, computed in one piece; prints how decided the choices are. `error`:
+    what rounding moves, after each token."""
+    watch.forget()
     logits = reference.logits_of(model, prompt + greedy[:-1])
     margin, generated = watch.take()[len(prompt) - 1:].min().item(), logits[len(prompt) - 1:]
     assert generated.argmax(-1).tolist() == greedy
     gap = prompts.gap(generated).min().item()
-    print(f"    smallest gap {100 * gap:.1f} % of the range, smallest router margin {margin:.4f}")
+    print(f"  {len(prompt)} tokens: {len(set(greedy))} distinct greedy ones, smallest gap "
+          f"{100 * gap:.1f} % of the range, smallest router margin {margin:.4f}, BF16 activations "
+          f"alone move a logit by {100 * error[len(prompt) - 1:].max().item():.2f} %", flush=True)
     assert gap > rules.gap and margin >= rules.margin
     return logits
 
@@ -61,9 +64,9 @@ def make_random(names):
                                                torch.Generator().manual_seed(length))
             everything = torch.arange(model.config.vocab_size)
             # The first will do. None: change the checkpoint's seed.
-            prompt, greedy, _ = next(prompts.find(model, rounded, watch, prefixes,
-                                                  lambda _: everything, RULES))
-            logits = check(model, watch, prompt, greedy, RULES)
+            prompt, greedy, error = next(prompts.find(model, rounded, watch, prefixes,
+                                                      lambda _: everything, RULES))
+            logits = check(model, watch, prompt, greedy, error, RULES)
             # The long one: every 30th token of the prompt and all generated; else every fourth.
             first, end = length - 1, len(logits)
             positions = [*range(29, first, 30), *range(first, end)] if index == 0 \

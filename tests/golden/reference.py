@@ -69,7 +69,7 @@ class RouterWatch:
     """
 
     def __init__(self, model):
-        self.margins, self.choices = [], []
+        self.margins = []
         for layer in model.model.layers:
             if hasattr(layer.mlp, "gate"):
                 layer.mlp.gate.register_forward_hook(self.hook)
@@ -85,13 +85,15 @@ class RouterWatch:
             score = grouped.masked_fill(~kept[:, :, None], float("-inf")).flatten(-2)
         top = score.sort(-1, descending=True)[0]
         self.margins.append(torch.minimum(margin, top[:, gate.top_k - 1] - top[:, gate.top_k]))
-        self.choices.append(output[2])
 
     def take(self):
         """Smallest margin over layers, [tokens of the last forward]."""
-        margin = torch.stack(self.margins).amin(0) if self.margins else None
-        self.margins, self.choices = [], []
+        margin = torch.stack(self.margins).amin(0)
+        self.forget()
         return margin
+
+    def forget(self):
+        self.margins = []
 
 
 @torch.no_grad()
