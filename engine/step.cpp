@@ -77,7 +77,7 @@ void StepRunner::FinishRows(std::span<const WantedRow> wanted) {
     Sequence& sequence = *wanted[i].sequence;
     if (sequence.ended()) continue;  // an earlier row of a scoring failed
     if (!tokens[i].ok()) {
-      sequence.End(FinishReason::kError, tokens[i].status(), now);
+      sequence.End(FinishReason::kError, std::move(tokens[i]).status(), now);
     } else if (sequence.scoring()) {
       sequence.AddScore({tokens[i]->id, tokens[i]->logprob, std::move(tokens[i]->top)});
     } else {

@@ -36,7 +36,7 @@ struct FakeControls {
   std::atomic<int> steps{0};
   std::atomic<int> largest_step{0};
   std::atomic<int> throw_at_step{-1};
-  int32_t nan_after_id = -1;  // rows of this token have a NaN logit
+  std::atomic<int32_t> nan_after_id{-1};  // rows of this token have a NaN logit
 };
 
 class FakeBackend : public DenseBackend {
