@@ -231,7 +231,7 @@ TEST_F(EngineLoopTest, DeadlineEndsAnAnswer) {
   const auto got = RunToEnd(*engine, request);
   EXPECT_EQ(got->finish, FinishReason::kDeadline);
   EXPECT_TRUE(got->status.ok());
-  EXPECT_GT(got->tokens.size(), 0u);
+  EXPECT_LT(got->tokens.size(), 100u);
 }
 
 TEST_F(EngineLoopTest, ShutdownEndsWhatIsInFlight) {
