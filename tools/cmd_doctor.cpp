@@ -1,4 +1,5 @@
 // `tandem doctor`: what machine this is, what is set up wrong, and whether MODEL will run here.
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -26,9 +27,11 @@ constexpr double kInt8WeightBytes = 1.07;
 // Room for step workspaces, tokenizer tables and the program itself.
 constexpr int64_t kWorkspaceBytes = int64_t{1} << 30;
 
+constexpr int64_t kDefaultContext = 32768;
+
 struct DoctorOptions {
   std::string model;
-  int64_t context = 32768;
+  int64_t context = 0;  // 0: what the model allows, at most kDefaultContext
   bool measure = true;
   bool json = false;
 };
@@ -38,7 +41,10 @@ struct Finding {
   std::string text;
 };
 
-std::string Gib(int64_t bytes) { return absl::StrFormat("%.1f GiB", bytes / 1073741824.0); }
+std::string Size(int64_t bytes) {
+  return bytes < int64_t{1} << 30 ? absl::StrFormat("%.1f MiB", bytes / 1048576.0)
+                                  : absl::StrFormat("%.1f GiB", bytes / 1073741824.0);
+}
 
 void CheckSetup(const Machine& m, std::vector<Finding>& findings) {
   if (!m.cpu.avx2) {
@@ -51,7 +57,7 @@ void CheckSetup(const Machine& m, std::vector<Finding>& findings) {
          "/sys/kernel/mm/transparent_hugepage/enabled"});
   }
   if (m.swap_used_bytes > int64_t{1} << 30) {
-    findings.push_back({false, absl::StrCat("The system has ", Gib(m.swap_used_bytes),
+    findings.push_back({false, absl::StrCat("The system has ", Size(m.swap_used_bytes),
                                             " in swap: it is short of memory already.")});
   }
   for (const MachineNode& node : m.nodes) {
@@ -65,6 +71,7 @@ void CheckSetup(const Machine& m, std::vector<Finding>& findings) {
 
 struct ModelReport {
   Footprint bf16, int8;
+  int64_t context = 0;
   int64_t need_bf16 = 0, need_int8 = 0;
 };
 
@@ -80,8 +87,10 @@ absl::StatusOr<ModelReport> Examine(const DoctorOptions& options, const Machine&
   const ModelShape& shape = checkpoint->config().shape;
   report.bf16 = ComputeFootprint(shape, kBf16WeightBytes);
   report.int8 = ComputeFootprint(shape, kInt8WeightBytes);
-  report.need_bf16 = Need(report.bf16, options.context);
-  report.need_int8 = Need(report.int8, options.context);
+  report.context =
+      options.context > 0 ? options.context : std::min(kDefaultContext, shape.max_positions);
+  report.need_bf16 = Need(report.bf16, report.context);
+  report.need_int8 = Need(report.int8, report.context);
   if (options.context > shape.max_positions) {
     findings.push_back(
         {false, absl::StrCat("--context ", options.context, " is more than the model's ",
@@ -89,14 +98,14 @@ absl::StatusOr<ModelReport> Examine(const DoctorOptions& options, const Machine&
   }
   if (report.need_int8 > machine.available_bytes) {
     findings.push_back(
-        {true, absl::StrCat("It does not fit: ", Gib(report.need_int8),
-                            " needed even with --dense-dtype int8, ", Gib(machine.available_bytes),
-                            " available of ", Gib(machine.memory_bytes),
+        {true, absl::StrCat("It does not fit: ", Size(report.need_int8),
+                            " needed even with --dense-dtype int8, ", Size(machine.available_bytes),
+                            " available of ", Size(machine.memory_bytes),
                             ". Add RAM, free some, or choose a shorter --context.")});
   } else if (report.need_bf16 > machine.available_bytes) {
     findings.push_back({false, absl::StrCat("It fits only with --dense-dtype int8: BF16 needs ",
-                                            Gib(report.need_bf16), ", ",
-                                            Gib(machine.available_bytes), " are available.")});
+                                            Size(report.need_bf16), ", ",
+                                            Size(machine.available_bytes), " are available.")});
   }
   return report;
 }
@@ -148,7 +157,7 @@ void PrintGpus() {
   }
   for (const GpuInfo& gpu : query.gpus) {
     std::printf("gpu        %s, sm_%d%d, %s, %s free\n", gpu.name.c_str(), gpu.compute_major,
-                gpu.compute_minor, Gib(gpu.memory_bytes).c_str(), Gib(gpu.free_bytes).c_str());
+                gpu.compute_minor, Size(gpu.memory_bytes).c_str(), Size(gpu.free_bytes).c_str());
   }
 }
 
@@ -158,23 +167,23 @@ void PrintMachine(const Machine& m, double gb_per_s) {
   std::printf("kernels    %s (best first)\n", absl::StrJoin(KernelNames(true), ", ").c_str());
   std::printf("cores      %d physical, %d hardware threads, %d socket(s), %zu NUMA node(s)\n",
               m.cores, m.hardware_threads, m.sockets, m.nodes.size());
-  std::printf("memory     %s, %s available, huge pages: %s\n", Gib(m.memory_bytes).c_str(),
-              Gib(m.available_bytes).c_str(), m.transparent_huge_pages.c_str());
+  std::printf("memory     %s, %s available, huge pages: %s\n", Size(m.memory_bytes).c_str(),
+              Size(m.available_bytes).c_str(), m.transparent_huge_pages.c_str());
   PrintGpus();
   if (gb_per_s > 0) std::printf("bandwidth  %.1f GB/s measured, all cores reading\n", gb_per_s);
 }
 
 void PrintModel(const DoctorOptions& options, const ModelReport& r, double gb_per_s) {
   std::printf("\nmodel      %s\n", options.model.c_str());
-  std::printf("experts    %s, INT4\n", Gib(r.bf16.routed_bytes).c_str());
+  std::printf("experts    %s, INT4\n", Size(r.bf16.routed_bytes).c_str());
   std::printf("dense      %s as BF16, %s as INT8\n",
-              Gib(r.bf16.dense_bytes + r.bf16.embedding_bytes).c_str(),
-              Gib(r.int8.dense_bytes + r.int8.embedding_bytes).c_str());
+              Size(r.bf16.dense_bytes + r.bf16.embedding_bytes).c_str(),
+              Size(r.int8.dense_bytes + r.int8.embedding_bytes).c_str());
   std::printf("cache      %s for %lld tokens\n",
-              Gib(r.bf16.kv_bytes_per_token * options.context).c_str(),
-              static_cast<long long>(options.context));
-  std::printf("in all     %s with BF16, %s with INT8\n", Gib(r.need_bf16).c_str(),
-              Gib(r.need_int8).c_str());
+              Size(r.bf16.kv_bytes_per_token * r.context).c_str(),
+              static_cast<long long>(r.context));
+  std::printf("in all     %s with BF16, %s with INT8\n", Size(r.need_bf16).c_str(),
+              Size(r.need_int8).c_str());
   if (gb_per_s > 0) {
     std::printf(
         "decode     at most %.2f tok/s with BF16, %.2f tok/s with INT8 (weights read once a "
@@ -234,9 +243,9 @@ void AddDoctor(Commands& commands) {
       commands.Add("doctor", "what this machine is, and whether MODEL will run on it",
                    "  tandem doctor\n  tandem doctor /models/kimi-k2.6 --context 131072");
   sub->add_option("model", options->model, "checkpoint folder to examine")->type_name("MODEL");
-  sub->add_option("--context", options->context, "tokens of cache to plan for")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32))
-      ->capture_default_str();
+  sub->add_option("--context", options->context,
+                  "tokens of cache to plan for; default: the model's most, up to 32768")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32));
   sub->add_flag("!--no-measure", options->measure,
                 "do not measure the memory bandwidth (a second)");
   sub->add_flag("--json", options->json, "machine-readable");

@@ -111,10 +111,13 @@ void AddSynth(Commands& commands) {
                    "  tandem synth small --shape tiny --dtype bf16-experts --flat --seed 7");
   sub->add_option("out", options->synth.out_dir, "folder to write")->required();
   std::string shapes;
+  std::vector<std::string> names;
   for (const SynthModel& model : SynthModels()) {
     shapes += absl::StrCat("\n  ", model.name, ": ", model.description);
+    names.push_back(model.name);
   }
   sub->add_option("--shape", options->shape, "whose numbers to start from:" + shapes)
+      ->check(CLI::IsMember(names).description(""))
       ->capture_default_str();
   sub->add_option("--dtype", options->dtype, "int4, bf16-experts or fp8 (default: the shape's own)")
       ->check(CLI::IsMember({"int4", "bf16-experts", "fp8"}));

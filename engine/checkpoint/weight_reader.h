@@ -66,7 +66,6 @@ class WeightReader {
   bool quantizes_experts() const { return quantizes_experts_; }
 
  private:
-  friend class WeightCollector;
   std::string LayerPrefix(LayerId layer) const;
 
   const Checkpoint& checkpoint_;

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 
@@ -172,6 +174,25 @@ TEST(Synth, LeavesNothingBehindAfterAnError) {
   options.model.shape.layers = 2;
   options.tokenizer_dir = dir.path();
   EXPECT_FALSE(Synthesize(options).ok());  // no tokenizer there
+}
+
+// A limit on the size of files stands in for a disk that fills up midway.
+TEST(Synth, RemovesPartialFilesWhenAWriteFails) {
+  TempDir dir;
+  SynthOptions options;
+  options.out_dir = dir.File("out");
+  options.model = SmallModel();
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit low = {.rlim_cur = 300'000, .rlim_max = before.rlim_max};
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+  const absl::Status status = Synthesize(options);
+  setrlimit(RLIMIT_FSIZE, &before);
+  signal(SIGXFSZ, handler);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cannot write")) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("model-00001-of-00001.safetensors"));
+  EXPECT_FALSE(std::filesystem::exists(options.out_dir));
 }
 
 TEST(Synth, SaysWhenTheDiskIsTooSmall) {
