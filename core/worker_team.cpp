@@ -1,10 +1,13 @@
 #include "core/worker_team.h"
 
-#include <hwloc.h>
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -23,49 +26,82 @@ void Pause() {
 #endif
 }
 
-// First hyper-thread of every core in this process's affinity mask.
-std::vector<int> CoreCpus() {
-  std::vector<int> cpus;
-  hwloc_topology_t topology;
-  cpu_set_t allowed;
-  sched_getaffinity(0, sizeof(allowed), &allowed);
-  if (hwloc_topology_init(&topology) == 0 && hwloc_topology_load(topology) == 0) {
-    const int cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
-    for (int i = 0; i < cores; ++i) {
-      hwloc_obj_t core = hwloc_get_obj_by_type(topology, HWLOC_OBJ_CORE, i);
-      const int cpu = hwloc_bitmap_first(core->cpuset);
-      if (cpu >= 0 && CPU_ISSET(cpu, &allowed)) cpus.push_back(cpu);
-    }
-    hwloc_topology_destroy(topology);
+// Spins until done(): the others finish within the same job. Yields now and then in case a core is
+// shared.
+template <class Done>
+void SpinUntil(int spins_before_yield, Done done) {
+  for (int spins = 1; !done(); ++spins) {
+    if (spins % spins_before_yield == 0) std::this_thread::yield();
+    Pause();
   }
-  if (cpus.empty()) cpus.push_back(sched_getcpu());
-  return cpus;
 }
 
-const std::vector<int>& CachedCoreCpus() {
-  static const std::vector<int> cpus = CoreCpus();
-  return cpus;
-}
-
-void PinTo(int cpu) {
+bool PinTo(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
-  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+  return pthread_setaffinity_np(pthread_self(), sizeof(set), &set) == 0;
+}
+
+// `workers` dealt to the nodes so that each core has as many as any other, within one.
+std::vector<int> WorkersPerNode(const CpuTopology& topology, int workers) {
+  const int cores = topology.cores();
+  std::vector<int> counts;
+  int cores_before = 0, given = 0;
+  for (const CpuNode& node : topology.nodes) {
+    cores_before += static_cast<int>(node.cpus.size());
+    const int until_here = static_cast<int>((int64_t{workers} * cores_before + cores / 2) / cores);
+    counts.push_back(until_here - given);
+    given = until_here;
+  }
+  return counts;
 }
 
 }  // namespace
 
-int PhysicalCores() { return static_cast<int>(CachedCoreCpus().size()); }
+int PhysicalCores() { return DetectTopology().cores(); }
 
-WorkerTeam::WorkerTeam(WorkerTeamOptions options)
-    : size_(options.workers > 0 ? options.workers : PhysicalCores()), spin_us_(options.spin_us) {
-  const std::vector<int>& cpus = CachedCoreCpus();
+WorkerTeam::WorkerTeam(WorkerTeamOptions options) : options_(std::move(options)) {
+  const CpuTopology& topology = options_.topology ? *options_.topology : DetectTopology();
+  AssignSeats(topology, options_.workers > 0 ? options_.workers : topology.cores());
+  mailboxes_ = std::make_unique<Mailbox[]>(size());
+  gates_ = std::make_unique<NodeGate[]>(nodes());
+  for (int worker = 1; worker < size(); ++worker)
+    helpers_.emplace_back([this, worker] { HelperLoop(worker, cpus_[worker]); });
+  Run([](int) {});  // every helper has tried to pin itself
+  if (unpinned_ > 0) {
+    warnings_.push_back(absl::StrCat(unpinned_.load(),
+                                     " worker threads could not be pinned to their cores and may "
+                                     "be moved away from their memory"));
+  }
+}
+
+void WorkerTeam::AssignSeats(const CpuTopology& topology, int workers) {
+  const int cores = topology.cores();
   // Two threads pinned to one core would wait for each other: pin only when each gets its own.
-  const bool pin = options.pin && size_ <= static_cast<int>(cpus.size());
-  for (int worker = 1; worker < size_; ++worker)
-    helpers_.emplace_back(
-        [this, worker, cpu = pin ? cpus[worker] : -1] { HelperLoop(worker, cpu); });
+  const bool pin = options_.pin && !topology.synthetic && workers <= cores;
+  const std::vector<int> counts = WorkersPerNode(topology, workers);
+  for (size_t n = 0; n < counts.size(); ++n) {
+    if (counts[n] == 0) continue;
+    const CpuNode& node = topology.nodes[n];
+    for (int rank = 0; rank < counts[n]; ++rank) {
+      seats_.push_back({nodes(), rank});
+      cpus_.push_back(pin ? node.cpus[rank] : -1);
+    }
+    node_sizes_.push_back(counts[n]);
+    node_ids_.push_back(topology.synthetic ? NumaNode{} : node.id);
+  }
+  if (workers > PhysicalCores()) {
+    spins_before_yield_ = 16;  // the one waited for may need this core
+    warnings_.push_back(
+        absl::StrFormat("%d worker threads share %d physical cores: they wait for one another",
+                        workers, PhysicalCores()));
+  }
+  if (const double quota = CpuQuota(); quota > 0 && quota < workers) {
+    warnings_.push_back(absl::StrFormat(
+        "the container grants %.1f processors to %d worker threads: they will be stopped often",
+        quota, workers));
+  }
 }
 
 WorkerTeam::~WorkerTeam() {
@@ -75,30 +111,63 @@ WorkerTeam::~WorkerTeam() {
   for (std::thread& helper : helpers_) helper.join();
 }
 
+std::string WorkerTeam::Describe() const {
+  const bool pinned = cpus_.back() >= 0 && unpinned_ == 0;
+  return absl::StrCat(size(), size() == 1 ? " worker on " : " workers on ", nodes(),
+                      nodes() == 1 ? " node, " : " nodes, ", pinned ? "pinned" : "not pinned");
+}
+
+void WorkerTeam::PinCaller() {
+  if (cpus_[0] >= 0) PinTo(cpus_[0]);
+}
+
 void WorkerTeam::RunErased(ErasedJob job, void* context) {
-  if (size_ == 1) return job(context, 0);
+  if (size() == 1) return job(context, 0);
   job_ = job;
   context_ = context;
-  running_.store(size_ - 1, std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_release);
+  const uint32_t epoch = epoch_.fetch_add(1, std::memory_order_release) + 1;
   epoch_.notify_all();
   job(context, 0);
-  // The others finish within the same job; yield now and then in case a core is shared.
-  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
-    if (spins % 4096 == 4095) std::this_thread::yield();
-    Pause();
+  for (int worker = 1; worker < size(); ++worker) {
+    const Mailbox& mailbox = mailboxes_[worker];
+    SpinUntil(spins_before_yield_,
+              [&] { return mailbox.finished.load(std::memory_order_acquire) == epoch; });
   }
 }
 
+void WorkerTeam::NodeBarrier(int worker) {
+  const Seat& own = seats_[worker];
+  const int size = node_sizes_[own.node];
+  if (size == 1) return;
+  Mailbox& mailbox = mailboxes_[worker];
+  NodeGate& gate = gates_[own.node];
+  const uint32_t count = ++mailbox.barriers;
+  if (own.rank != 0) {
+    mailbox.arrived.store(count, std::memory_order_release);
+    SpinUntil(spins_before_yield_,
+              [&] { return gate.opened.load(std::memory_order_acquire) == count; });
+    return;
+  }
+  for (int other = worker + 1; other < worker + size; ++other) {
+    const Mailbox& theirs = mailboxes_[other];
+    SpinUntil(spins_before_yield_,
+              [&] { return theirs.arrived.load(std::memory_order_acquire) == count; });
+  }
+  gate.opened.store(count, std::memory_order_release);
+}
+
 uint32_t WorkerTeam::AwaitNewEpoch(uint32_t seen) {
-  const auto deadline = Clock::now() + std::chrono::microseconds(spin_us_);
+  const auto start = Clock::now();
+  std::chrono::microseconds limit;
   do {
     for (int i = 0; i < 64; ++i) {
       const uint32_t now = epoch_.load(std::memory_order_acquire);
       if (now != seen) return now;
       Pause();
     }
-  } while (Clock::now() < deadline);
+    const bool awake = awake_.load(std::memory_order_relaxed) > 0;
+    limit = std::chrono::microseconds(awake ? options_.awake_us : options_.spin_us);
+  } while (Clock::now() - start < limit);
   uint32_t now;
   while ((now = epoch_.load(std::memory_order_acquire)) == seen)
     epoch_.wait(seen, std::memory_order_acquire);
@@ -106,12 +175,12 @@ uint32_t WorkerTeam::AwaitNewEpoch(uint32_t seen) {
 }
 
 void WorkerTeam::HelperLoop(int worker, int cpu) {
-  if (cpu >= 0) PinTo(cpu);
+  if (cpu >= 0 && !PinTo(cpu)) unpinned_.fetch_add(1);
   for (uint32_t seen = 0;;) {
     seen = AwaitNewEpoch(seen);
     if (stopping_.load(std::memory_order_acquire)) return;
     job_(context_, worker);
-    running_.fetch_sub(1, std::memory_order_release);
+    mailboxes_[worker].finished.store(seen, std::memory_order_release);
   }
 }
 

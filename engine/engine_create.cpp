@@ -57,7 +57,7 @@ std::string Describe(const EngineParts& parts, const EngineOptions& options) {
     absl::StrAppend(&text, ", ", shape.experts, " experts (top ", shape.top_k, ") int4 x ",
                     options.expert_activations == ExpertActivations::kInt8 ? "int8" : "int8x2",
                     " on ", experts->kernel_name());
-  return absl::StrCat(text, ", ", parts.team->size(), " threads, cache of ",
+  return absl::StrCat(text, ", ", parts.team->Describe(), ", cache of ",
                       parts.kv_pages * kPageTokens, " tokens");
 }
 
@@ -82,6 +82,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
   const int32_t max_rows = options.max_step_tokens + options.max_sequences;
   parts.kv_pages = KvPagesOf(options, shape);
   parts.team = std::make_unique<WorkerTeam>(WorkerTeamOptions{.workers = options.threads});
+  for (const std::string& warning : parts.team->warnings()) LogWarning("{}", warning);
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<CpuExperts> experts,
                           CreateExperts(options, shape, max_rows, *parts.team));
   TANDEM_ASSIGN_OR_RETURN(

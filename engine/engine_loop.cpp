@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <future>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "core/log.h"
@@ -118,12 +119,16 @@ bool EngineLoop::TakeInbox() {
 }
 
 void EngineLoop::Run() {
+  parts_.team->PinCaller();
+  std::optional<WorkerTeam::Awake> awake;  // while there is work, the team does not sleep
   while (TakeInbox()) {
+    if (!awake) awake.emplace(*parts_.team);
     const Clock::time_point now = Clock::now();
     scheduler_.EndInterrupted(now);
     const StepCounts counts = RunStep(scheduler_.Plan(now));
     scheduler_.Reap();
     Publish(counts);
+    if (scheduler_.waiting() + scheduler_.running() == 0) awake.reset();
   }
   scheduler_.EndAll(FinishReason::kCancelled, absl::OkStatus(), Clock::now());
   Publish({});

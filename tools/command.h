@@ -51,6 +51,7 @@ void AddDoctor(Commands& commands);
 void AddSynth(Commands& commands);
 void AddBenchE2e(Commands& commands);
 void AddBenchMoe(Commands& commands);
+void AddBenchHandoff(Commands& commands);
 void AddBenchRoofline(Commands& commands);
 
 }  // namespace tandem

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   tandem::AddDoctor(commands);
   tandem::AddBenchE2e(commands);
   tandem::AddBenchMoe(commands);
+  tandem::AddBenchHandoff(commands);
   tandem::AddBenchRoofline(commands);
 
   if (argc > 1 && argv[1][0] != '-' && !HasSubcommand(app, argv[1])) {

@@ -4,6 +4,8 @@
 
 #include <numeric>
 
+#include "absl/strings/str_cat.h"
+
 namespace tandem {
 namespace {
 
@@ -37,6 +39,69 @@ TEST(WorkerTeam, WakesParkedHelpers) {
     team.Run([&](int worker) { sum += worker + 1; });
     EXPECT_EQ(sum.load(), 3);
   }
+}
+
+TEST(WorkerTeam, SeatsFollowTheTopology) {
+  const auto topology = SyntheticTopology("numa:3 core:2 pu:2");
+  ASSERT_TRUE(topology.ok()) << topology.status();
+  const auto sizes = [&](int workers) {
+    WorkerTeam team({.workers = workers, .topology = *topology});
+    std::vector<int> found;
+    for (int node = 0; node < team.nodes(); ++node) found.push_back(team.node_size(node));
+    for (int worker = 0, node = 0, rank = 0; worker < team.size(); ++worker, ++rank) {
+      if (rank == team.node_size(node)) ++node, rank = 0;
+      EXPECT_EQ(team.seat(worker).node, node);
+      EXPECT_EQ(team.seat(worker).rank, rank);
+    }
+    return found;
+  };
+  EXPECT_EQ(sizes(0), (std::vector<int>{2, 2, 2}));
+  EXPECT_EQ(sizes(5), (std::vector<int>{2, 1, 2}));
+  EXPECT_EQ(sizes(1), (std::vector<int>{1}));  // nodes without workers do not count
+  EXPECT_EQ(sizes(9), (std::vector<int>{3, 3, 3}));
+}
+
+TEST(WorkerTeam, NodeBarrierHoldsBackTheNodeOnly) {
+  const auto topology = SyntheticTopology("numa:2 core:3 pu:1");
+  ASSERT_TRUE(topology.ok()) << topology.status();
+  WorkerTeam team({.topology = *topology});
+  for (int job = 0; job < 200; ++job) {
+    std::atomic<int> before[2] = {}, wrong{0};
+    team.Run([&](int worker) {
+      const int node = team.seat(worker).node;
+      for (int phase = 1; phase <= 3; ++phase) {
+        ++before[node];
+        team.NodeBarrier(worker);
+        if (before[node] < 3 * phase) ++wrong;
+      }
+    });
+    EXPECT_EQ(wrong.load(), 0);
+  }
+}
+
+TEST(WorkerTeam, WarnsOfMoreWorkersThanCores) {
+  WorkerTeam crowded({.workers = PhysicalCores() + 1});
+  ASSERT_FALSE(crowded.warnings().empty());
+  EXPECT_NE(crowded.warnings().front().find("share"), std::string::npos);
+  EXPECT_EQ(crowded.Describe(),
+            absl::StrCat(PhysicalCores() + 1, " workers on ", crowded.nodes(),
+                         crowded.nodes() == 1 ? " node" : " nodes", ", not pinned"));
+}
+
+TEST(Topology, SyntheticDescriptionsAreRead) {
+  const auto two = SyntheticTopology("numa:2 core:4 pu:2");
+  ASSERT_TRUE(two.ok()) << two.status();
+  ASSERT_EQ(two->nodes.size(), 2u);
+  EXPECT_EQ(two->cores(), 8);
+  EXPECT_EQ(two->nodes[1].cpus, (std::vector<int>{8, 10, 12, 14}));
+  EXPECT_EQ(SyntheticTopology("two sockets").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(Topology, ThisMachineHasACoreForEachWorker) {
+  const CpuTopology& machine = DetectTopology();
+  EXPECT_FALSE(machine.synthetic);
+  EXPECT_EQ(machine.cores(), PhysicalCores());
+  EXPECT_GE(machine.cores(), 1);
 }
 
 }  // namespace
