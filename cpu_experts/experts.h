@@ -52,7 +52,10 @@ struct CpuExpertsOptions {
   ExpertActivations activations = ExpertActivations::kInt8;
   std::string kernel;        // "" = best for this CPU; else a name of KernelNames(), or an error
   int32_t max_tokens = 512;  // most tokens of one Forward()
+  bool reserve = true;       // false: no memory is taken; every layer comes by MapLayer()
 };
+
+class PackedLayer;
 
 class CpuExperts {
  public:
@@ -67,7 +70,26 @@ class CpuExperts {
   // Repacks one expert into the panel layout. Errors: INVALID_ARGUMENT naming the matrix and shape.
   virtual absl::Status LoadExpert(LayerId layer, ExpertId expert, const ExpertWeights& weights) = 0;
 
-  // Overwrites y. REQUIRES: shapes agree, tokens <= max_tokens, every expert named was loaded.
+  // Into how many shards this object cuts an expert (cpu_experts/shards.h).
+  virtual int n_shards() const { return 1; }
+  // Copies one expert out of a packed image, cutting it anew where the image has another number of
+  // shards. `packed`: packed.expert(expert) or a copy of it. Thread-safe for different experts.
+  virtual absl::Status LoadPackedExpert(const PackedLayer& image, ExpertId expert,
+                                        std::span<const std::byte> packed);
+  // Memory of one shard, for reading a file right into it: ShardedLayout::block_bytes() long and
+  // from a multiple of 4 KiB. The expert may be used after SetLoaded().
+  virtual std::span<std::byte> ShardMemory(LayerId layer, ExpertId expert, int shard);
+  virtual void SetLoaded(LayerId layer, ExpertId expert);
+  // Computes a layer straight from the mapped file, without a copy. The memory of this layer is
+  // given back. REQUIRES: the image has n_shards() shards. `verified`: all checksums were checked;
+  // otherwise EnsureVerified() does it.
+  virtual absl::Status MapLayer(std::shared_ptr<const PackedLayer> image, bool verified);
+  // Call before Forward(). Checks those of the named experts that come from a mapped image and were
+  // never checked. Error: DATA_LOSS naming the file; then Forward() must not be called with these.
+  virtual absl::Status EnsureVerified(LayerId layer, View<const int32_t, 2> expert_ids);
+
+  // Overwrites y. REQUIRES: shapes agree, tokens <= max_tokens, every expert named was loaded, and
+  // verified if it is mapped.
   virtual void Forward(LayerId layer, const RoutedTokens& in,
                        View<float, 2> y) = 0;  // [tokens, hidden]
 

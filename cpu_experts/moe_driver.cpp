@@ -25,6 +25,7 @@ absl::StatusOr<MoeDriver> MoeDriver::Create(const MoeDriverShape& shape, const K
                                             WorkerTeam& team) {
   MoeDriver driver;
   driver.shape_ = shape;
+  if (shape.expert_stride == 0) driver.shape_.expert_stride = shape.layout.bytes();
   driver.kernel_ = &kernel;
   driver.team_ = &team;
   const int64_t pairs = int64_t{shape.max_tokens} * shape.top_k;
@@ -110,7 +111,8 @@ void MoeDriver::GateUpPhase(const uint8_t* experts) {
           const Chunk& chunk = chunks_[begin / columns];
           const int64_t first = begin % columns, n = std::min(columns - first, end - begin);
           GateUpArgs args;
-          args.panels = experts + chunk.expert * layout.bytes() + layout.gate_panel(2 * first);
+          args.panels =
+              experts + chunk.expert * shape_.expert_stride + layout.gate_panel(2 * first);
           args.panel_bytes = layout.gate_up_panel_bytes();
           args.groups = static_cast<int32_t>(layout.hidden / kGroupInputs);
           args.first_group = static_cast<int32_t>(first);
@@ -142,7 +144,7 @@ void MoeDriver::DownPanels(const uint8_t* experts, int64_t begin, int64_t end, V
 
   const ExpertLayout& layout = shape_.layout;
   auto panels_of = [&](const Chunk& chunk) {
-    return experts + chunk.expert * layout.bytes() + layout.down_panel(begin);
+    return experts + chunk.expert * shape_.expert_stride + layout.down_panel(begin);
   };
   for (size_t c = 0; c < chunks_.size(); ++c) {
     const Chunk& chunk = chunks_[c];

@@ -23,6 +23,7 @@ struct MoeDriverShape {
   int32_t top_k = 0;
   int32_t max_tokens = 0;
   int32_t planes = 1;
+  int64_t expert_stride = 0;  // bytes from expert to expert; 0: layout.bytes()
 };
 
 class MoeDriver {
@@ -31,7 +32,7 @@ class MoeDriver {
   static absl::StatusOr<MoeDriver> Create(const MoeDriverShape& shape, const KernelTable& kernel,
                                           WorkerTeam& team);
 
-  // Overwrites y. `experts` is the layer's weights: block e at experts + e * layout.bytes().
+  // Overwrites y. `experts` is the layer's weights: block e at experts + e * expert_stride.
   // REQUIRES: in.tokens <= max_tokens; ids below n_experts. Allocates nothing.
   void Forward(const uint8_t* experts, int32_t n_experts, const RoutedTokens& in, View<float, 2> y);
 
