@@ -205,7 +205,7 @@ absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options) {
   result.pack_gb_per_s = experts->weight_bytes() / Seconds(begin) * 1e-9;
 
   result.kernel = experts->kernel_name();
-  result.activations = options.activations == ExpertActivations::kInt8 ? "int8" : "int8x2";
+  result.activations = NameOf(options.activations);
   result.shape = shape;
   result.tokens = options.tokens;
   result.threads = team.size();

@@ -20,10 +20,6 @@
 namespace tandem {
 namespace {
 
-int Planes(ExpertActivations activations) {
-  return activations == ExpertActivations::kInt8 ? 1 : 2;
-}
-
 absl::Status CheckShape(const ExpertsShape& shape, const CpuExpertsOptions& options) {
   if (shape.hidden <= 0 || shape.hidden % 32 != 0 || shape.intermediate <= 0 ||
       shape.intermediate % 32 != 0) {
@@ -281,23 +277,23 @@ absl::StatusOr<std::unique_ptr<CpuExperts>> CpuExperts::Create(const ExpertsShap
                                                                const CpuExpertsOptions& options,
                                                                WorkerTeam& team) {
   TANDEM_RETURN_IF_ERROR(CheckShape(shape, options));
-  TANDEM_ASSIGN_OR_RETURN(const KernelTable* kernel, ChooseKernel(options.kernel));
-  const int planes = Planes(options.activations);
-  TANDEM_RETURN_IF_ERROR(SelfCheck(*kernel, planes));
+  TANDEM_ASSIGN_OR_RETURN(const KernelTable* kernel,
+                          ChooseKernel(options.kernel, options.activations));
+  TANDEM_RETURN_IF_ERROR(SelfCheck(*kernel));
 
   MoeDriverShape driver_shape;
   driver_shape.layout = {shape.hidden, shape.intermediate};
   for (int32_t n : shape.experts) driver_shape.max_experts = std::max(driver_shape.max_experts, n);
   driver_shape.top_k = shape.top_k;
   driver_shape.max_tokens = options.max_tokens;
-  driver_shape.planes = planes;
+  driver_shape.activations = options.activations;
   driver_shape.expert_stride = ShardedLayout(shape.hidden, shape.intermediate, 1).expert_bytes();
   TANDEM_ASSIGN_OR_RETURN(MoeDriver driver, MoeDriver::Create(driver_shape, *kernel, team));
   auto experts = std::make_unique<PanelExperts>(shape, options, *kernel, std::move(driver), team);
   if (options.reserve) TANDEM_RETURN_IF_ERROR(CheckFits(experts->weight_bytes()));
   TANDEM_RETURN_IF_ERROR(experts->Reserve(options.reserve));
   LogInfo("experts: kernel {}, activations {}, {:.2f} GB of weights, {} workers", kernel->name,
-          planes == 1 ? "int8" : "int8x2", experts->weight_bytes() * 1e-9, team.size());
+          NameOf(options.activations), experts->weight_bytes() * 1e-9, team.size());
   return experts;
 }
 

@@ -18,6 +18,7 @@
 #include "core/routed_tokens.h"
 #include "core/status.h"
 #include "core/worker_team.h"
+#include "cpu_experts/activation.h"
 
 namespace tandem {
 
@@ -32,12 +33,6 @@ struct ExpertWeights {
   Int4Matrix gate;  // [intermediate, hidden]
   Int4Matrix up;    // [intermediate, hidden]
   Int4Matrix down;  // [hidden, intermediate]
-};
-
-// How activations enter the integer dot products.
-enum class ExpertActivations {
-  kInt8,    // one INT8 pass per group of 32
-  kInt8x2,  // two INT8 passes, high and low part: about 15 bits, the exact-activation path
 };
 
 struct ExpertsShape {
@@ -60,8 +55,9 @@ class PackedLayer;
 class CpuExperts {
  public:
   // Reserves memory for all experts, chooses the kernel and checks it against a known answer.
-  // Errors: INVALID_ARGUMENT for a shape that the layout cannot hold or a kernel this CPU cannot
-  // run; RESOURCE_EXHAUSTED for memory. `team` must outlive the object.
+  // Errors: INVALID_ARGUMENT for a shape that the layout cannot hold, a kernel this CPU cannot run
+  // or activations that the kernel does not offer; RESOURCE_EXHAUSTED for memory. `team` must
+  // outlive the object.
   static absl::StatusOr<std::unique_ptr<CpuExperts>> Create(const ExpertsShape& shape,
                                                             const CpuExpertsOptions& options,
                                                             WorkerTeam& team);
@@ -97,6 +93,11 @@ class CpuExperts {
   virtual int64_t weight_bytes() const = 0;     // all layers
   virtual int64_t expert_bytes() const = 0;     // one expert
 };
+
+// "int8", "int8x2", "bf16"; Parse is the inverse, INVALID_ARGUMENT lists the names.
+const char* NameOf(ExpertActivations activations);
+absl::StatusOr<ExpertActivations> ParseExpertActivations(const std::string& name);
+std::vector<std::string> ExpertActivationsNames();
 
 // Kernels compiled in, best first; the ones this CPU can run if `runnable_only`.
 std::vector<std::string> KernelNames(bool runnable_only);

@@ -17,7 +17,9 @@ struct Avx2 : Base256 {
 
 }  // namespace
 
-constinit const KernelTable kAvx2Table = {"avx2", &CpuFeatures::avx2, Quantize<Avx2>, GateUp<Avx2>,
-                                          Down<Avx2>};
+constinit const KernelTable kAvx2Table = {"avx2",
+                                          &CpuFeatures::avx2,
+                                          {&kIntegerMode<Avx2, 1>, &kIntegerMode<Avx2, 2>, nullptr},
+                                          AddWeighted<Avx2>};
 
 }  // namespace tandem

@@ -74,8 +74,10 @@ struct Avx512Vnni {
 
 }  // namespace
 
-constinit const KernelTable kAvx512VnniTable = {"avx512_vnni", &CpuFeatures::avx512_vnni,
-                                                Quantize<Avx512Vnni>, GateUp<Avx512Vnni>,
-                                                Down<Avx512Vnni>};
+constinit const KernelTable kAvx512VnniTable = {
+    "avx512_vnni",
+    &CpuFeatures::avx512_vnni,
+    {&kIntegerMode<Avx512Vnni, 1>, &kIntegerMode<Avx512Vnni, 2>, nullptr},
+    AddWeighted<Avx512Vnni>};
 
 }  // namespace tandem

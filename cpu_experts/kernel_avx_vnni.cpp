@@ -15,7 +15,10 @@ struct AvxVnni : Base256 {
 
 }  // namespace
 
-constinit const KernelTable kAvxVnniTable = {"avx_vnni", &CpuFeatures::avx_vnni, Quantize<AvxVnni>,
-                                             GateUp<AvxVnni>, Down<AvxVnni>};
+constinit const KernelTable kAvxVnniTable = {
+    "avx_vnni",
+    &CpuFeatures::avx_vnni,
+    {&kIntegerMode<AvxVnni, 1>, &kIntegerMode<AvxVnni, 2>, nullptr},
+    AddWeighted<AvxVnni>};
 
 }  // namespace tandem

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/status.h"
+#include "cpu_experts/experts.h"
 #include "cpu_experts/kernel_table.h"
 
 namespace tandem {
@@ -15,8 +16,10 @@ std::span<const KernelTable* const> AllKernels();
 bool Runnable(const KernelTable& kernel);
 
 // The kernel named `forced`; if that is empty, the one named by the environment variable
-// TANDEM_KERNEL; if that is empty too, the best this CPU runs. INVALID_ARGUMENT for a name that is
-// unknown or that this CPU cannot run.
-absl::StatusOr<const KernelTable*> ChooseKernel(const std::string& forced);
+// TANDEM_KERNEL; if that is empty too, the best this CPU runs that offers `activations`.
+// INVALID_ARGUMENT for a name that is unknown, that this CPU cannot run or that does not offer
+// `activations`: the message says what does.
+absl::StatusOr<const KernelTable*> ChooseKernel(const std::string& forced,
+                                                ExpertActivations activations);
 
 }  // namespace tandem

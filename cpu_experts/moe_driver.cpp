@@ -4,8 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "cpu_experts/activation.h"
-
 namespace tandem {
 namespace {
 
@@ -27,14 +25,17 @@ absl::StatusOr<MoeDriver> MoeDriver::Create(const MoeDriverShape& shape, const K
   driver.shape_ = shape;
   if (shape.expert_stride == 0) driver.shape_.expert_stride = shape.layout.bytes();
   driver.kernel_ = &kernel;
+  driver.mode_ = kernel.mode(shape.activations);
+  TANDEM_CHECK(driver.mode_ != nullptr, "the kernel offers the mode of activations");
   driver.team_ = &team;
   const int64_t pairs = int64_t{shape.max_tokens} * shape.top_k;
   TANDEM_ASSIGN_OR_RETURN(
       driver.x_,
-      NumaBuffer::Allocate(shape.max_tokens * RowBytes(shape.layout.hidden, shape.planes)));
+      NumaBuffer::Allocate(shape.max_tokens * driver.mode_->RowBytes(shape.layout.hidden)));
   TANDEM_ASSIGN_OR_RETURN(
-      driver.h_, NumaBuffer::Allocate(pairs * RowBytes(shape.layout.intermediate, shape.planes)));
-  TANDEM_ASSIGN_OR_RETURN(driver.scratch_, NumaBuffer::Allocate(team.size() * kScratchBytes));
+      driver.h_, NumaBuffer::Allocate(pairs * driver.mode_->RowBytes(shape.layout.intermediate)));
+  TANDEM_ASSIGN_OR_RETURN(driver.scratch_,
+                          NumaBuffer::Allocate(team.size() * (kSumsBytes + kScratchBytes)));
   driver.expert_begin_.resize(shape.max_experts + 1);
   driver.chunks_.reserve(shape.max_experts + pairs / kMaxTokens + 1);
   driver.x_rows_.resize(pairs);
@@ -73,8 +74,8 @@ void MoeDriver::GroupByExpert(int32_t n_experts, const RoutedTokens& in, View<fl
     expert_begin_[e + 1] = begin + count;
   }
 
-  const int64_t x_bytes = RowBytes(shape_.layout.hidden, shape_.planes);
-  const int64_t h_bytes = RowBytes(shape_.layout.intermediate, shape_.planes);
+  const int64_t x_bytes = mode_->RowBytes(shape_.layout.hidden);
+  const int64_t h_bytes = mode_->RowBytes(shape_.layout.intermediate);
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t k = 0; k < top_k; ++k) {
       const int32_t expert = in.expert_ids(t, k);
@@ -90,42 +91,53 @@ void MoeDriver::GroupByExpert(int32_t n_experts, const RoutedTokens& in, View<fl
 
 void MoeDriver::QuantizeTokens(View<const bf16, 2> hidden) {
   const int32_t groups = static_cast<int32_t>(shape_.layout.hidden / kGroupInputs);
-  const int64_t row_bytes = RowBytes(shape_.layout.hidden, shape_.planes);
+  const int64_t row_bytes = mode_->RowBytes(shape_.layout.hidden);
   auto quantize = [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t)
-      kernel_->quantize(hidden.row(t), groups, shape_.planes, x_.as<uint8_t>() + t * row_bytes);
+      mode_->quantize(hidden.row(t), groups, x_.as<uint8_t>() + t * row_bytes);
   };
   const int64_t tokens = hidden.dim(0);
   if (tokens <= kSerialQuantizeTokens) return quantize(0, tokens, 0);
   team_->ParallelFor(tokens, Grain(tokens, team_->size()), quantize);
 }
 
+DotArgs MoeDriver::DotOf(const Chunk& chunk, int worker) const {
+  DotArgs args;
+  args.tokens = chunk.count;
+  args.sums = sums(worker);
+  args.scratch = reinterpret_cast<uint8_t*>(args.sums) + kSumsBytes;
+  return args;
+}
+
 // Units are (chunk, column group); a piece runs through a chunk's columns in memory order.
 void MoeDriver::GateUpPhase(const uint8_t* experts) {
-  const ExpertLayout& layout = shape_.layout;
-  const int64_t columns = layout.intermediate / kColumnGroup;
+  const int64_t columns = shape_.layout.intermediate / kColumnGroup;
   const int64_t units = static_cast<int64_t>(chunks_.size()) * columns;
   team_->ParallelFor(
       units, Grain(units, team_->size()), [&](int64_t begin, int64_t end, int worker) {
         while (begin < end) {
-          const Chunk& chunk = chunks_[begin / columns];
           const int64_t first = begin % columns, n = std::min(columns - first, end - begin);
-          GateUpArgs args;
-          args.panels =
-              experts + chunk.expert * shape_.expert_stride + layout.gate_panel(2 * first);
-          args.panel_bytes = layout.gate_up_panel_bytes();
-          args.groups = static_cast<int32_t>(layout.hidden / kGroupInputs);
-          args.first_group = static_cast<int32_t>(first);
-          args.column_groups = static_cast<int32_t>(n);
-          args.planes = shape_.planes;
-          args.tokens = chunk.count;
-          args.x = &x_rows_[chunk.begin];
-          args.h = &h_rows_[chunk.begin];
-          args.scratch = scratch(worker);
-          kernel_->gate_up(args);
+          GateUpColumns(experts, chunks_[begin / columns], first, first + n, worker);
           begin += n;
         }
       });
+}
+
+void MoeDriver::GateUpColumns(const uint8_t* experts, const Chunk& chunk, int64_t begin,
+                              int64_t end, int worker) const {
+  const ExpertLayout& layout = shape_.layout;
+  const uint8_t* expert = experts + chunk.expert * shape_.expert_stride;
+  DotArgs args = DotOf(chunk, worker);
+  args.panel_bytes = layout.gate_up_panel_bytes();
+  args.n_panels = 4;
+  args.groups = args.n_groups = static_cast<int32_t>(layout.hidden / kGroupInputs);
+  args.x = &x_rows_[chunk.begin];
+  for (int64_t c = begin; c < end; ++c) {
+    args.panels = expert + layout.gate_panel(2 * c);
+    args.next = c + 1 < end ? expert + layout.gate_panel(2 * c + 2) : nullptr;
+    mode_->dot(args);
+    mode_->silu_mul(args.sums, chunk.count, static_cast<int32_t>(c), &h_rows_[chunk.begin]);
+  }
 }
 
 // Units are pairs of output panels, over all tokens: no two workers touch the same element of y.
@@ -133,35 +145,37 @@ void MoeDriver::DownPhase(const uint8_t* experts, View<float, 2> y) {
   const int64_t pairs = shape_.layout.hidden / (2 * kPanelRows);
   team_->ParallelFor(pairs, Grain(pairs, team_->size()),
                      [&](int64_t begin, int64_t end, int worker) {
-                       DownPanels(experts, 2 * begin, 2 * end, y, scratch(worker));
+                       DownPanels(experts, 2 * begin, 2 * end, y, worker);
                      });
 }
 
 void MoeDriver::DownPanels(const uint8_t* experts, int64_t begin, int64_t end, View<float, 2> y,
-                           uint8_t* scratch) const {
+                           int worker) const {
   for (int64_t t = 0; t < y.dim(0); ++t)
     std::memset(y.row(t) + begin * kPanelRows, 0, (end - begin) * kPanelRows * sizeof(float));
 
   const ExpertLayout& layout = shape_.layout;
-  auto panels_of = [&](const Chunk& chunk) {
-    return experts + chunk.expert * shape_.expert_stride + layout.down_panel(begin);
+  auto panels_of = [&](const Chunk& chunk, int64_t panel) {
+    return experts + chunk.expert * shape_.expert_stride + layout.down_panel(panel);
   };
   for (size_t c = 0; c < chunks_.size(); ++c) {
     const Chunk& chunk = chunks_[c];
-    DownArgs args;
-    args.panels = panels_of(chunk);
-    args.next = c + 1 < chunks_.size() ? panels_of(chunks_[c + 1]) : nullptr;
+    DotArgs args = DotOf(chunk, worker);
     args.panel_bytes = layout.down_panel_bytes();
-    args.groups = static_cast<int32_t>(layout.intermediate / kGroupInputs);
-    args.first_panel = static_cast<int32_t>(begin);
-    args.n_panels = static_cast<int32_t>(end - begin);
-    args.planes = shape_.planes;
-    args.tokens = chunk.count;
-    args.h = &h_rows_[chunk.begin];
-    args.weights = &pair_weights_[chunk.begin];
-    args.y = &y_rows_[chunk.begin];
-    args.scratch = scratch;
-    kernel_->down(args);
+    args.groups = args.n_groups = static_cast<int32_t>(layout.intermediate / kGroupInputs);
+    args.x = &h_rows_[chunk.begin];
+    for (int64_t panel = begin; panel < end; panel += args.n_panels) {
+      args.n_panels = static_cast<int32_t>(std::min<int64_t>(kMaxPanels, end - panel));
+      args.panels = panels_of(chunk, panel);
+      const int64_t after = panel + args.n_panels;
+      args.next = after < end              ? panels_of(chunk, after)
+                  : c + 1 < chunks_.size() ? panels_of(chunks_[c + 1], begin)
+                                           : nullptr;
+      mode_->dot(args);
+      kernel_->add_weighted({args.sums, chunk.count, args.n_panels * static_cast<int>(kPanelRows),
+                             &pair_weights_[chunk.begin], &y_rows_[chunk.begin],
+                             panel * kPanelRows});
+    }
   }
 }
 

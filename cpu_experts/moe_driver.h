@@ -22,13 +22,14 @@ struct MoeDriverShape {
   int32_t max_experts = 0;  // most experts of one layer
   int32_t top_k = 0;
   int32_t max_tokens = 0;
-  int32_t planes = 1;
+  ExpertActivations activations = ExpertActivations::kInt8;
   int64_t expert_stride = 0;  // bytes from expert to expert; 0: layout.bytes()
 };
 
 class MoeDriver {
  public:
   // Allocates all working memory. `kernel` and `team` must outlive the object.
+  // REQUIRES: the kernel offers shape.activations.
   static absl::StatusOr<MoeDriver> Create(const MoeDriverShape& shape, const KernelTable& kernel,
                                           WorkerTeam& team);
 
@@ -49,16 +50,23 @@ class MoeDriver {
   void QuantizeTokens(View<const bf16, 2> hidden);
   void GateUpPhase(const uint8_t* experts);
   void DownPhase(const uint8_t* experts, View<float, 2> y);
+  void GateUpColumns(const uint8_t* experts, const Chunk& chunk, int64_t begin, int64_t end,
+                     int worker) const;
   void DownPanels(const uint8_t* experts, int64_t begin, int64_t end, View<float, 2> y,
-                  uint8_t* scratch) const;
-  uint8_t* scratch(int worker) const { return scratch_.as<uint8_t>() + worker * kScratchBytes; }
+                  int worker) const;
+  // The part of a dot call that does not depend on the panels.
+  DotArgs DotOf(const Chunk& chunk, int worker) const;
+  float* sums(int worker) const {
+    return reinterpret_cast<float*>(scratch_.as<uint8_t>() + worker * (kScratchBytes + kSumsBytes));
+  }
 
   MoeDriverShape shape_;
   const KernelTable* kernel_ = nullptr;
+  const ModeKernels* mode_ = nullptr;
   WorkerTeam* team_ = nullptr;
   NumaBuffer x_;        // [max_tokens] rows of records over hidden
   NumaBuffer h_;        // [max_tokens * top_k] rows of records over intermediate
-  NumaBuffer scratch_;  // [workers][kScratchBytes]
+  NumaBuffer scratch_;  // [workers][kSumsBytes + kScratchBytes]
 
   // Of the current call; pairs are sorted by expert, then token.
   std::vector<int32_t> expert_begin_;  // [max_experts + 1]

@@ -5,13 +5,13 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "cpu_experts/activation.h"
+#include "cpu_experts/experts.h"
 #include "cpu_experts/panel16g32.h"
 
 namespace tandem {
 namespace {
 
-constexpr int kHidden = 96, kIntermediate = 64, kTokens = 9;
+constexpr int kHidden = 96, kIntermediate = 64, kTokens = 18;
 constexpr ExpertLayout kLayout = {kHidden, kIntermediate};
 
 // A small generator of its own: the known answer may not depend on a library's random numbers.
@@ -51,67 +51,104 @@ Case MakeCase() {
   return c;
 }
 
-// y [tokens, hidden] of the first `tokens` tokens.
-std::vector<float> Run(const KernelTable& kernel, int planes, const Case& c, int tokens) {
-  const int64_t x_bytes = RowBytes(kHidden, planes), h_bytes = RowBytes(kIntermediate, planes);
-  std::vector<uint8_t> x(tokens * x_bytes), h(tokens * h_bytes);
-  std::vector<uint8_t> scratch_storage(kScratchBytes + 64);
-  auto address = reinterpret_cast<uintptr_t>(scratch_storage.data());
-  uint8_t* scratch = scratch_storage.data() + (64 - address % 64);
-  std::vector<float> y(tokens * kHidden, 0.0f), weights(tokens, 0.5f);
-  std::vector<const uint8_t*> x_rows, h_in;
-  std::vector<uint8_t*> h_rows;
-  std::vector<float*> y_rows;
-  for (int t = 0; t < tokens; ++t) {
-    kernel.quantize(&c.x[t * kHidden], kHidden / 32, planes, &x[t * x_bytes]);
-    x_rows.push_back(&x[t * x_bytes]);
-    h_rows.push_back(&h[t * h_bytes]);
-    h_in.push_back(&h[t * h_bytes]);
-    y_rows.push_back(&y[t * kHidden]);
+// Rows of records, one after the other.
+struct Records {
+  int64_t stride;
+  std::vector<uint8_t> bytes;
+  std::vector<uint8_t*> rows;
+
+  Records(const ModeKernels& mode, int64_t inputs, int tokens)
+      : stride(mode.RowBytes(inputs)), bytes(tokens * stride) {
+    for (int t = 0; t < tokens; ++t) rows.push_back(&bytes[t * stride]);
   }
-  GateUpArgs gate_up;
-  gate_up.panels = c.expert;
-  gate_up.panel_bytes = kLayout.gate_up_panel_bytes();
-  gate_up.groups = kHidden / 32;
-  gate_up.column_groups = kIntermediate / kColumnGroup;
-  gate_up.planes = planes;
-  gate_up.tokens = tokens;
-  gate_up.x = x_rows.data();
-  gate_up.h = h_rows.data();
-  gate_up.scratch = scratch;
-  kernel.gate_up(gate_up);
-  DownArgs down;
-  down.panels = c.expert + kLayout.down_panel(0);
-  down.panel_bytes = kLayout.down_panel_bytes();
-  down.groups = kIntermediate / 32;
-  down.n_panels = kHidden / 16;
-  down.planes = planes;
-  down.tokens = tokens;
-  down.h = h_in.data();
-  down.weights = weights.data();
-  down.y = y_rows.data();
-  down.scratch = scratch;
-  kernel.down(down);
+};
+
+// y [tokens, hidden] of the first `tokens` tokens.
+std::vector<float> Run(const KernelTable& kernel, const ModeKernels& mode, const Case& c,
+                       int tokens) {
+  Records x(mode, kHidden, tokens), h(mode, kIntermediate, tokens);
+  for (int t = 0; t < tokens; ++t)
+    mode.quantize(&c.x[t * kHidden], kHidden / kGroupInputs, x.rows[t]);
+  std::vector<uint8_t> storage(kSumsBytes + kScratchBytes + kPanelAlignment);
+  const auto address = reinterpret_cast<uintptr_t>(storage.data());
+  uint8_t* aligned = storage.data() + (kPanelAlignment - address % kPanelAlignment);
+
+  DotArgs dot;
+  dot.tokens = tokens;
+  dot.sums = reinterpret_cast<float*>(aligned);
+  dot.scratch = aligned + kSumsBytes;
+  auto dot_panels = [&](int64_t offset, int64_t panel_bytes, int panels, int64_t inputs,
+                        const Records& rows) {
+    dot.panels = c.expert + offset;
+    dot.panel_bytes = panel_bytes;
+    dot.n_panels = panels;
+    dot.groups = static_cast<int32_t>(inputs / kGroupInputs);
+    dot.x = rows.rows.data();
+    dot.x_stride = rows.stride;
+    // In two parts: the sums of the first are continued.
+    dot.first_group = 0;
+    dot.n_groups = 1;
+    mode.dot(dot);
+    dot.first_group = 1;
+    dot.n_groups = dot.groups - 1;
+    mode.dot(dot);
+  };
+  for (int group = 0; group < kIntermediate / kColumnGroup; ++group) {
+    dot_panels(kLayout.gate_panel(2 * group), kLayout.gate_up_panel_bytes(), 4, kHidden, x);
+    mode.silu_mul(dot.sums, tokens, group, h.rows.data());
+  }
+  std::vector<float> y(tokens * kHidden, 0.0f), weights(tokens, 0.5f);
+  std::vector<float*> y_rows;
+  for (int t = 0; t < tokens; ++t) y_rows.push_back(&y[t * kHidden]);
+  for (int panel = 0; panel < PanelCount(kHidden); panel += 2) {
+    dot_panels(kLayout.down_panel(panel), kLayout.down_panel_bytes(), 2, kIntermediate, h);
+    kernel.add_weighted({dot.sums, tokens, 2 * static_cast<int>(kPanelRows), weights.data(),
+                         y_rows.data(), panel * kPanelRows});
+  }
   return y;
+}
+
+// How far a kernel may be off, as a fraction of the largest element: a value of h rounded to the
+// other neighbour moves y by up to a step; see activation.h.
+float Tolerance(ExpertActivations activations) {
+  switch (activations) {
+    case ExpertActivations::kInt8:
+      return 1.0f / 127;
+    case ExpertActivations::kInt8x2:
+      return 1e-4f;
+    case ExpertActivations::kBf16:
+      return 1.0f / 128;
+  }
+  return 0.0f;
+}
+
+absl::Status CheckMode(const KernelTable& kernel, ExpertActivations activations, const Case& c) {
+  const ModeKernels& mode = *kernel.mode(activations);
+  const std::vector<float> expected =
+      Run(kReferenceTable, *kReferenceTable.mode(activations), c, kTokens);
+  float largest = 0.0f;
+  for (float v : expected) largest = std::max(largest, std::fabs(v));
+  const float tolerance = largest * Tolerance(activations);
+  for (int tokens : {1, 3, kTokens}) {
+    const std::vector<float> got = Run(kernel, mode, c, tokens);
+    for (size_t i = 0; i < got.size(); ++i) {
+      if (std::fabs(got[i] - expected[i]) <= tolerance) continue;
+      return absl::InternalError(absl::StrFormat(
+          "kernel %s fails its self-check (%d tokens, %s): element %d is %g, expected %g",
+          kernel.name, tokens, NameOf(activations), static_cast<int>(i), got[i], expected[i]));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status SelfCheck(const KernelTable& kernel, int planes) {
+absl::Status SelfCheck(const KernelTable& kernel) {
   const Case c = MakeCase();
-  const std::vector<float> expected = Run(kReferenceTable, planes, c, kTokens);
-  float largest = 0.0f;
-  for (float v : expected) largest = std::max(largest, std::fabs(v));
-  // A rounding of h to the other neighbour moves y by up to a code's step; see activation.h.
-  const float tolerance = largest * (planes == 1 ? 1.0f / 127 : 1e-4f);
-  for (int tokens : {1, 3, kTokens}) {
-    const std::vector<float> got = Run(kernel, planes, c, tokens);
-    for (size_t i = 0; i < got.size(); ++i) {
-      if (std::fabs(got[i] - expected[i]) <= tolerance) continue;
-      return absl::InternalError(absl::StrFormat(
-          "kernel %s fails its self-check (%d tokens, %d planes): element %d is %g, expected %g",
-          kernel.name, tokens, planes, static_cast<int>(i), got[i], expected[i]));
-    }
+  for (int i = 0; i < kActivationModes; ++i) {
+    const auto activations = static_cast<ExpertActivations>(i);
+    if (kernel.mode(activations) == nullptr) continue;
+    TANDEM_RETURN_IF_ERROR(CheckMode(kernel, activations, c));
   }
   return absl::OkStatus();
 }

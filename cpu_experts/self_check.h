@@ -6,8 +6,8 @@
 
 namespace tandem {
 
-// Runs a small fixed MoE layer through `kernel` with every token count class (1, few, many) and
-// compares with the scalar specification. INTERNAL naming the kernel and the worst element.
-absl::Status SelfCheck(const KernelTable& kernel, int planes);
+// Runs a small fixed expert through every mode of `kernel` with every token count class (1, few,
+// many) and compares with the scalar specification. INTERNAL naming kernel, mode and element.
+absl::Status SelfCheck(const KernelTable& kernel);
 
 }  // namespace tandem

@@ -55,8 +55,7 @@ std::string Describe(const EngineParts& parts, const EngineOptions& options) {
                                   " layers, dense side ", parts.model->dense().description());
   if (const CpuExperts* experts = parts.model->experts())
     absl::StrAppend(&text, ", ", shape.experts, " experts (top ", shape.top_k, ") int4 x ",
-                    options.expert_activations == ExpertActivations::kInt8 ? "int8" : "int8x2",
-                    " on ", experts->kernel_name());
+                    NameOf(options.expert_activations), " on ", experts->kernel_name());
   return absl::StrCat(text, ", ", parts.team->Describe(), ", cache of ",
                       parts.kv_pages * kPageTokens, " tokens");
 }

@@ -21,8 +21,7 @@ int BenchMoe(const Options& options) {
   if (!shape.ok()) return Fail(shape.status());
   bench.shape = *shape;
   if (options.experts > 0) bench.shape.experts = options.experts;
-  bench.activations =
-      options.activations == "int8x2" ? ExpertActivations::kInt8x2 : ExpertActivations::kInt8;
+  bench.activations = ParseExpertActivations(options.activations).value();  // checked by CLI
   const absl::StatusOr<MoeBenchResult> result = RunMoeBench(bench);
   if (!result.ok()) return Fail(result.status());
   std::puts(options.json ? result->ToJson().c_str() : result->ToText().c_str());
@@ -43,9 +42,9 @@ void AddBenchMoe(Commands& commands) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   sub->add_option("--kernel", options->bench.kernel, "force a kernel, e.g. avx2");
-  sub->add_option("--activations", options->activations, "int8 or int8x2")
+  sub->add_option("--activations", options->activations, "int8, int8x2 or bf16")
       ->capture_default_str()
-      ->check(CLI::IsMember({"int8", "int8x2"}));
+      ->check(CLI::IsMember(ExpertActivationsNames()));
   sub->add_option("--threads", options->bench.threads, "0: all physical cores");
   sub->add_option("--runs", options->bench.runs, "0: about two seconds of runs");
   sub->add_option("--seed", options->bench.seed, "of weights and routing")->capture_default_str();

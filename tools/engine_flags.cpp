@@ -9,9 +9,11 @@ void EngineFlags::AddTo(CLI::App* sub, bool model_required) {
   sub->add_option("--dense-dtype", dense_dtype, "how attention and other dense weights are held")
       ->check(CLI::IsMember({"bf16", "int8"}))
       ->capture_default_str();
-  sub->add_option("--expert-activations", expert_activations,
-                  "precision of activations in the experts; int8x2 is exact to about 15 bits")
-      ->check(CLI::IsMember({"int8", "int8x2"}))
+  sub->add_option(
+         "--expert-activations", expert_activations,
+         "precision of activations in the experts; int8x2 is exact to about 15 bits, bf16 has "
+         "the reference's roundings")
+      ->check(CLI::IsMember(ExpertActivationsNames()))
       ->capture_default_str();
   sub->add_option("--kernel", kernel, "force an expert kernel (see `tandem doctor`)");
   sub->add_option("--threads", threads, "worker threads; 0: one per physical core")
@@ -38,7 +40,7 @@ EngineOptions EngineFlags::ToOptions() const {
   options.model_dir = model;
   options.dense_dtype = dense_dtype == "int8" ? DenseDType::kInt8 : DenseDType::kBf16;
   options.expert_activations =
-      expert_activations == "int8x2" ? ExpertActivations::kInt8x2 : ExpertActivations::kInt8;
+      ParseExpertActivations(expert_activations).value();  // checked by CLI
   options.kernel = kernel;
   options.threads = threads;
   options.kv_tokens = kv_tokens;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr uint64_t kSeed = 9;
 
-class Comparator : public testing::TestWithParam<int> {
+class Comparator : public testing::TestWithParam<ExpertActivations> {
  protected:
   const MoeCaseShape shape_ = {"compare", 4, 96, 64, 4, 2};
   const MoeCase case_{shape_, kSeed};
@@ -60,7 +60,10 @@ TEST_P(Comparator, RefusesNearlyRightLayers) {
       << "scales 10 % off";
 }
 
-INSTANTIATE_TEST_SUITE_P(Planes, Comparator, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(Modes, Comparator,
+                         testing::Values(ExpertActivations::kInt8, ExpertActivations::kInt8x2,
+                                         ExpertActivations::kBf16),
+                         [](const auto& info) { return std::string(NameOf(info.param)); });
 
 }  // namespace
 }  // namespace tandem::test

@@ -65,13 +65,20 @@ std::vector<Implementation> RunnableImplementations() {
   return runnable;
 }
 
-using Parameters = std::tuple<Implementation, MoeCaseShape, int>;
+constexpr ExpertActivations kModes[] = {ExpertActivations::kInt8, ExpertActivations::kInt8x2,
+                                        ExpertActivations::kBf16};
+
+using Parameters = std::tuple<Implementation, MoeCaseShape, ExpertActivations>;
 
 class Kernels : public testing::TestWithParam<Parameters> {
  protected:
   const KernelTable& kernel() const { return *std::get<0>(GetParam()).table; }
   const MoeCaseShape& shape() const { return std::get<1>(GetParam()); }
-  int planes() const { return std::get<2>(GetParam()); }
+  ExpertActivations activations() const { return std::get<2>(GetParam()); }
+  void SetUp() override {
+    if (kernel().mode(activations()) == nullptr)
+      GTEST_SKIP() << kernel().name << " offers no " << NameOf(activations());
+  }
 };
 
 TEST(KernelFamily, EveryKernelRunsOnThisCpu) {
@@ -84,16 +91,16 @@ TEST(KernelFamily, EveryKernelRunsOnThisCpu) {
 
 TEST_P(Kernels, AgreeWithDoublePrecision) {
   const MoeCase c(shape(), kSeed);
-  const std::vector<float> y = RunDriver(c, kernel(), planes(), 2);
-  EXPECT_EQ(Compare(Reference(c, planes()), y), "") << "seed " << kSeed;
+  const std::vector<float> y = RunDriver(c, kernel(), activations(), 2);
+  EXPECT_EQ(Compare(Reference(c, activations()), y), "") << "seed " << kSeed;
 }
 
 // Same request, same bits: alone, in another order, with other workers.
 TEST_P(Kernels, BitsDoNotDependOnTheBatch) {
   const MoeCase c(shape(), kSeed);
-  const std::vector<float> all = RunDriver(c, kernel(), planes(), 1);
+  const std::vector<float> all = RunDriver(c, kernel(), activations(), 1);
   auto expect_same = [&](const std::vector<int32_t>& tokens, int workers) {
-    const std::vector<float> some = RunDriver(c.Select(tokens), kernel(), planes(), workers);
+    const std::vector<float> some = RunDriver(c.Select(tokens), kernel(), activations(), workers);
     for (size_t i = 0; i < tokens.size(); ++i) {
       EXPECT_EQ(std::memcmp(&some[i * shape().hidden], &all[tokens[i] * shape().hidden],
                             shape().hidden * sizeof(float)),
@@ -114,24 +121,24 @@ TEST_P(Kernels, BitsDoNotDependOnTheBatch) {
 }
 
 std::string NameOf(const testing::TestParamInfo<Parameters>& info) {
-  return std::string(std::get<0>(info.param).name) + "_" + std::get<1>(info.param).name +
-         (std::get<2>(info.param) == 1 ? "_int8" : "_int8x2");
+  return std::string(std::get<0>(info.param).name) + "_" + std::get<1>(info.param).name + "_" +
+         NameOf(std::get<2>(info.param));
 }
 INSTANTIATE_TEST_SUITE_P(All, Kernels,
                          testing::Combine(testing::ValuesIn(RunnableImplementations()),
-                                          testing::ValuesIn(kShapes), testing::Values(1, 2)),
+                                          testing::ValuesIn(kShapes), testing::ValuesIn(kModes)),
                          NameOf);
 
 // The SIMD kernels do the same float operations in the same order, however wide they are.
 TEST(KernelFamily, SimdKernelsAgreeBitForBit) {
   if (!DetectCpu().avx2) GTEST_SKIP() << "this CPU has no AVX2";
   for (const MoeCaseShape& shape : kShapes) {
-    for (int planes : {1, 2}) {
+    for (ExpertActivations activations : {ExpertActivations::kInt8, ExpertActivations::kInt8x2}) {
       const MoeCase c(shape, kSeed);
-      const std::vector<float> y = RunDriver(c, kAvx2Table, planes, 1);
+      const std::vector<float> y = RunDriver(c, kAvx2Table, activations, 1);
       for (const Implementation& i : kImplementations) {
         if (i.table == &kReferenceTable || !CanRun(i)) continue;
-        EXPECT_EQ(RunDriver(c, *i.table, planes, 2), y) << i.name << " on " << shape.name;
+        EXPECT_EQ(RunDriver(c, *i.table, activations, 2), y) << i.name << " on " << shape.name;
       }
     }
   }
@@ -148,9 +155,10 @@ TEST(KernelFamily, ExtremeValuesAreExact) {
         for (uint8_t& byte : matrices->front().packed) byte = nibbles;
       for (bf16& x : c.x) x = ToBf16(x.bits % 2 == 0 ? 1.0f : -1.0f);
       for (int t = 0; t < 2 * shape.hidden; ++t) c.x[t] = ToBf16(t < shape.hidden ? 1.0f : -1.0f);
-      for (int planes : {1, 2}) {
-        EXPECT_EQ(Compare(Reference(c, planes), RunDriver(c, *i.table, planes, 1)), "")
-            << i.name << ", nibbles " << int{nibbles} << ", planes " << planes;
+      for (ExpertActivations mode : kModes) {
+        if (i.table->mode(mode) == nullptr) continue;
+        EXPECT_EQ(Compare(Reference(c, mode), RunDriver(c, *i.table, mode, 1)), "")
+            << i.name << ", nibbles " << int{nibbles} << ", " << NameOf(mode);
       }
     }
   }
@@ -159,35 +167,45 @@ TEST(KernelFamily, ExtremeValuesAreExact) {
 TEST(KernelFamily, SelfCheckPassesAndCatchesAWrongKernel) {
   for (const KernelTable* kernel : AllKernels()) {
     if (!Runnable(*kernel)) continue;
-    for (int planes : {1, 2}) EXPECT_EQ(SelfCheck(*kernel, planes), absl::OkStatus());
+    EXPECT_EQ(SelfCheck(*kernel), absl::OkStatus());
   }
-  KernelTable wrong = kReferenceTable;
-  wrong.down = [](const DownArgs& args) {
-    DownArgs skewed = args;
-    skewed.panels += kGroupBytes / 4;
-    kReferenceTable.down(skewed);
+  // Wrong in one mode, for continued sums only.
+  static const ModeKernels& right = *kReferenceTable.mode(ExpertActivations::kInt8x2);
+  ModeKernels wrong = right;
+  wrong.dot = [](const DotArgs& args) {
+    DotArgs skewed = args;
+    if (args.first_group > 0) skewed.panels += kGroupBytes / 4;
+    right.dot(skewed);
   };
-  EXPECT_EQ(SelfCheck(wrong, 1).code(), absl::StatusCode::kInternal);
+  KernelTable table = kReferenceTable;
+  table.modes[static_cast<int>(ExpertActivations::kInt8x2)] = &wrong;
+  const absl::Status status = SelfCheck(table);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_NE(status.message().find("int8x2"), std::string::npos) << status;
 }
 
 TEST(KernelFamily, ChoiceIsBestFirstAndLoudWhenForced) {
-  const auto chosen = ChooseKernel("reference");
+  constexpr ExpertActivations kInt8 = ExpertActivations::kInt8;
+  const auto chosen = ChooseKernel("reference", kInt8);
   ASSERT_TRUE(chosen.ok());
   EXPECT_EQ(*chosen, &kReferenceTable);
-  EXPECT_EQ(ChooseKernel("sse9").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ChooseKernel("sse9", kInt8).status().code(), absl::StatusCode::kInvalidArgument);
   for (const KernelTable* kernel : AllKernels()) {
     if (!Runnable(*kernel)) {
-      EXPECT_EQ(ChooseKernel(kernel->name).status().code(), absl::StatusCode::kInvalidArgument);
+      EXPECT_EQ(ChooseKernel(kernel->name, kInt8).status().code(),
+                absl::StatusCode::kInvalidArgument);
     }
   }
   setenv("TANDEM_KERNEL", "reference", 1);
-  EXPECT_EQ(*ChooseKernel(""), &kReferenceTable);
+  EXPECT_EQ(*ChooseKernel("", kInt8), &kReferenceTable);
   setenv("TANDEM_KERNEL", "sse9", 1);
-  EXPECT_FALSE(ChooseKernel("").ok());
+  EXPECT_FALSE(ChooseKernel("", kInt8).ok());
   unsetenv("TANDEM_KERNEL");
   const std::vector<std::string> runnable = KernelNames(true);
   ASSERT_FALSE(runnable.empty());
-  EXPECT_EQ((*ChooseKernel(""))->name, runnable.front());
+  EXPECT_EQ((*ChooseKernel("", kInt8))->name, runnable.front());
+  for (ExpertActivations mode : kModes)
+    EXPECT_NE((*ChooseKernel("", mode))->mode(mode), nullptr) << NameOf(mode);
 }
 
 }  // namespace

@@ -35,10 +35,13 @@ Int4Matrix MatrixData::view() const {
   return {{packed.data(), {rows, inputs / 2}}, {scales.data(), {rows, inputs / 32}}};
 }
 
-double MatrixData::at(int64_t row, int64_t input) const {
+double MatrixData::at(int64_t row, int64_t input, ExpertActivations activations) const {
   const uint8_t byte = packed[row * inputs / 2 + input / 2];
   const int nibble = input % 2 == 0 ? byte & 15 : byte >> 4;
-  return (nibble - 8) * static_cast<double>(ToFloat(scales[row * inputs / 32 + input / 32]));
+  const double exact =
+      (nibble - 8) * static_cast<double>(ToFloat(scales[row * inputs / 32 + input / 32]));
+  return activations == ExpertActivations::kBf16 ? ToFloat(ToBf16(static_cast<float>(exact)))
+                                                 : exact;
 }
 
 MoeCase::MoeCase(const MoeCaseShape& s, uint64_t seed) : shape(s) {
@@ -93,17 +96,26 @@ MoeCase MoeCase::Select(const std::vector<int32_t>& tokens) const {
 
 namespace {
 
-// A vector of values with the variance of the rounding of each to a code of its group.
+// A vector of values with the variance of the rounding of each to the mode's numbers.
 struct Noisy {
+  ExpertActivations activations;
   std::vector<double> value, variance;
 
-  void AddRounding(int planes) {
+  void AddRounding() {
+    if (activations == ExpertActivations::kBf16) return AddBf16Rounding();
+    const float codes = kLargestCode[activations == ExpertActivations::kInt8 ? 0 : 1];
     for (size_t begin = 0; begin < value.size(); begin += kActivationGroup) {
       double largest = 0.0;
       for (int i = 0; i < kActivationGroup; ++i)
         largest = std::max(largest, std::fabs(value[begin + i]));
-      const double step = largest / kLargestCode[planes - 1];
+      const double step = largest / codes;
       for (int i = 0; i < kActivationGroup; ++i) variance[begin + i] += step * step / 12;
+    }
+  }
+  void AddBf16Rounding() {
+    for (size_t i = 0; i < value.size(); ++i) {
+      const double step = std::fabs(value[i]) / 128;  // at most
+      variance[i] += step * step / 12;
     }
   }
 };
@@ -115,7 +127,7 @@ struct Sum {
 Sum Dot(const MatrixData& m, int64_t row, const Noisy& x) {
   Sum sum;
   for (int64_t i = 0; i < m.inputs; ++i) {
-    const double w = m.at(row, i);
+    const double w = m.at(row, i, x.activations);
     sum.value += w * x.value[i];
     sum.variance += w * w * x.variance[i];
     sum.magnitude += std::fabs(w * x.value[i]);
@@ -124,8 +136,8 @@ Sum Dot(const MatrixData& m, int64_t row, const Noisy& x) {
 }
 
 // h = silu(gate x) * (up x), its variance, and the rounding of h itself.
-Noisy Hidden(const MoeCase& c, int expert, const Noisy& x, int planes) {
-  Noisy h;
+Noisy Hidden(const MoeCase& c, int expert, const Noisy& x) {
+  Noisy h{x.activations, {}, {}};
   for (int64_t j = 0; j < c.shape.intermediate; ++j) {
     const Sum g = Dot(c.gate[expert], j, x), u = Dot(c.up[expert], j, x);
     const double sigmoid = 1.0 / (1.0 + std::exp(-g.value));
@@ -135,27 +147,27 @@ Noisy Hidden(const MoeCase& c, int expert, const Noisy& x, int planes) {
     h.value.push_back(silu * u.value);
     h.variance.push_back(deviation * deviation);
   }
-  h.AddRounding(planes);
+  h.AddRounding();
   return h;
 }
 
 }  // namespace
 
-Expected Reference(const MoeCase& c, int planes) {
+Expected Reference(const MoeCase& c, ExpertActivations activations) {
   constexpr double kDeviations = 8.0, kFloatTerm = 1e-6;
   const MoeCaseShape& s = c.shape;
   Expected expected{s.tokens, s.hidden, {}, {}};
   for (int t = 0; t < s.tokens; ++t) {
-    Noisy x;
+    Noisy x{activations, {}, {}};
     for (int i = 0; i < s.hidden; ++i) x.value.push_back(ToFloat(c.x[t * s.hidden + i]));
     x.variance.assign(s.hidden, 0.0);
-    x.AddRounding(planes);
+    if (activations != ExpertActivations::kBf16) x.AddRounding();  // the inputs are BF16
     std::vector<Sum> y(s.hidden);
     for (int k = 0; k < s.top_k; ++k) {
       const int32_t e = c.ids[t * s.top_k + k];
       if (e < 0) continue;
       const double weight = c.weights[t * s.top_k + k];
-      const Noisy h = Hidden(c, e, x, planes);
+      const Noisy h = Hidden(c, e, x);
       for (int i = 0; i < s.hidden; ++i) {
         const Sum d = Dot(c.down[e], i, h);
         y[i].value += weight * d.value;
@@ -193,7 +205,8 @@ std::string Compare(const Expected& expected, const std::vector<float>& y) {
                          expected.tolerance[at]);
 }
 
-std::vector<float> RunDriver(const MoeCase& c, const KernelTable& kernel, int planes, int workers) {
+std::vector<float> RunDriver(const MoeCase& c, const KernelTable& kernel,
+                             ExpertActivations activations, int workers) {
   constexpr int kGuard = 16;
   const float poison = std::numeric_limits<float>::quiet_NaN(), guard = -12345.0f;
   const MoeCaseShape& s = c.shape;
@@ -203,7 +216,7 @@ std::vector<float> RunDriver(const MoeCase& c, const KernelTable& kernel, int pl
   shape.max_experts = s.experts;
   shape.top_k = s.top_k;
   shape.max_tokens = s.tokens;
-  shape.planes = planes;
+  shape.activations = activations;
   auto driver = MoeDriver::Create(shape, kernel, team);
   EXPECT_TRUE(driver.ok()) << driver.status();
   auto experts = NumaBuffer::Allocate(s.experts * shape.layout.bytes());

@@ -31,7 +31,7 @@ struct MatrixData {
 
   static MatrixData Random(int64_t rows, int64_t inputs, uint64_t seed);
   Int4Matrix view() const;
-  double at(int64_t row, int64_t input) const;
+  double at(int64_t row, int64_t input, ExpertActivations activations) const;
 };
 
 struct MoeCase {
@@ -53,16 +53,17 @@ struct Expected {
   int64_t tokens = 0, hidden = 0;
   std::vector<double> y, tolerance;  // [tokens, hidden]
 };
-// Exact weights and activations in double. The tolerance is eight standard deviations of what
-// rounding activations to codes with `planes` planes does to the result, propagated through the
-// layer, plus a float summation term.
-Expected Reference(const MoeCase& c, int planes);
+// Weights as the mode defines them, exact activations, all in double. The tolerance is eight
+// standard deviations of what rounding activations to the mode's numbers does to the result,
+// propagated through the layer, plus a float summation term.
+Expected Reference(const MoeCase& c, ExpertActivations activations);
 
 // "" if y agrees, else the worst element, both values and the tolerance. NaN never agrees.
 std::string Compare(const Expected& expected, const std::vector<float>& y);
 
 // Runs the layer through the driver; y was poisoned with NaN before, and guards around each row
 // are checked.
-std::vector<float> RunDriver(const MoeCase& c, const KernelTable& kernel, int planes, int workers);
+std::vector<float> RunDriver(const MoeCase& c, const KernelTable& kernel,
+                             ExpertActivations activations, int workers);
 
 }  // namespace tandem::test
