@@ -8,33 +8,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "core/spin.h"
 
 namespace tandem {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-void Pause() {
-#if defined(__x86_64__)
-  _mm_pause();
-#else
-  std::this_thread::yield();
-#endif
-}
-
-// Spins until done(): the others finish within the same job. Yields now and then in case a core is
-// shared.
-template <class Done>
-void SpinUntil(int spins_before_yield, Done done) {
-  for (int spins = 1; !done(); ++spins) {
-    if (spins % spins_before_yield == 0) std::this_thread::yield();
-    Pause();
-  }
-}
 
 bool PinTo(int cpu) {
   cpu_set_t set;
@@ -163,7 +142,7 @@ uint32_t WorkerTeam::AwaitNewEpoch(uint32_t seen) {
     for (int i = 0; i < 64; ++i) {
       const uint32_t now = epoch_.load(std::memory_order_acquire);
       if (now != seen) return now;
-      Pause();
+      CpuPause();
     }
     const bool awake = awake_.load(std::memory_order_relaxed) > 0;
     limit = std::chrono::microseconds(awake ? options_.awake_us : options_.spin_us);

@@ -82,6 +82,8 @@ class WorkerTeam {
 
   // Inside a job: returns when every worker of this worker's node has called it as often.
   void NodeBarrier(int worker);
+  // How patiently to wait for another worker inside a job; see core/spin.h.
+  int spins_before_yield() const { return spins_before_yield_; }
 
   // Calls body(begin, end, worker) over pieces of [0, n) of at most `grain` items, handed out
   // dynamically. Which worker gets a piece varies from run to run: a result must not depend on it.

@@ -5,7 +5,8 @@
 //
 // Loading: LoadExpert() may be called from several threads for different experts. Afterwards
 // Forward() is called from one thread at a time. The result for a token depends on nothing but that
-// token's row: same bits for any batch, any order, any number of workers.
+// token's row: same bits for any batch, any order, any number of workers. It does depend on how
+// experts lie on NUMA nodes, whose sums are added one node after the other.
 #pragma once
 
 #include <cstdint>
@@ -43,11 +44,25 @@ struct ExpertsShape {
   std::vector<int32_t> experts;
 };
 
+// Where the bytes of an expert lie on a team of several NUMA nodes.
+enum class ExpertHome : uint8_t {
+  kSharded,     // cut along the intermediate dimension, a shard on every node
+  kWhole,       // on one node
+  kReplicated,  // on every node: a token's replicated experts go to the nodes in turn
+};
+struct ExpertPlacement {
+  ExpertHome home = ExpertHome::kSharded;
+  int32_t node = 0;  // kWhole: index of a node of the team
+};
+// [layers][experts]; empty: every expert is sharded.
+using ExpertPlacements = std::vector<std::vector<ExpertPlacement>>;
+
 struct CpuExpertsOptions {
   ExpertActivations activations = ExpertActivations::kInt8;
   std::string kernel;        // "" = best for this CPU; else a name of KernelNames(), or an error
   int32_t max_tokens = 512;  // most tokens of one Forward()
   bool reserve = true;       // false: no memory is taken; every layer comes by MapLayer()
+  ExpertPlacements placements = {};
 };
 
 class PackedLayer;
@@ -66,7 +81,8 @@ class CpuExperts {
   // Repacks one expert into the panel layout. Errors: INVALID_ARGUMENT naming the matrix and shape.
   virtual absl::Status LoadExpert(LayerId layer, ExpertId expert, const ExpertWeights& weights) = 0;
 
-  // Into how many shards this object cuts an expert (cpu_experts/shards.h).
+  // Into how many shards this object cuts an expert (cpu_experts/shards.h): one per node of the
+  // team. 0 if not all experts are cut alike; then there is no ShardMemory().
   virtual int n_shards() const { return 1; }
   // Copies one expert out of a packed image, cutting it anew where the image has another number of
   // shards. `packed`: packed.expert(expert) or a copy of it. Thread-safe for different experts.
@@ -90,7 +106,7 @@ class CpuExperts {
                        View<float, 2> y) = 0;  // [tokens, hidden]
 
   virtual std::string kernel_name() const = 0;  // e.g. "avx512_vnni"
-  virtual int64_t weight_bytes() const = 0;     // all layers
+  virtual int64_t weight_bytes() const = 0;     // all layers, all nodes
   virtual int64_t expert_bytes() const = 0;     // one expert
 };
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <future>
-#include <optional>
+#include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "core/log.h"
@@ -120,9 +120,9 @@ bool EngineLoop::TakeInbox() {
 
 void EngineLoop::Run() {
   parts_.team->PinCaller();
-  std::optional<WorkerTeam::Awake> awake;  // while there is work, the team does not sleep
+  std::unique_ptr<WorkerTeam::Awake> awake;  // while there is work, the team does not sleep
   while (TakeInbox()) {
-    if (!awake) awake.emplace(*parts_.team);
+    if (awake == nullptr) awake = std::make_unique<WorkerTeam::Awake>(*parts_.team);
     const Clock::time_point now = Clock::now();
     scheduler_.EndInterrupted(now);
     const StepCounts counts = RunStep(scheduler_.Plan(now));

@@ -211,24 +211,24 @@ std::vector<float> RunDriver(const MoeCase& c, const KernelTable& kernel,
   const float poison = std::numeric_limits<float>::quiet_NaN(), guard = -12345.0f;
   const MoeCaseShape& s = c.shape;
   WorkerTeam team({.workers = workers, .pin = false});
-  MoeDriverShape shape;
-  shape.layout = {s.hidden, s.intermediate};
-  shape.max_experts = s.experts;
-  shape.top_k = s.top_k;
-  shape.max_tokens = s.tokens;
-  shape.activations = activations;
-  auto driver = MoeDriver::Create(shape, kernel, team);
+  const MoeDriverShape shape = {s.hidden, s.intermediate, s.experts, s.top_k, s.tokens};
+  auto driver = MoeDriver::Create(shape, kernel, *kernel.mode(activations), team);
   EXPECT_TRUE(driver.ok()) << driver.status();
-  auto experts = NumaBuffer::Allocate(s.experts * shape.layout.bytes());
-  EXPECT_TRUE(experts.ok()) << experts.status();
-  for (int e = 0; e < s.experts; ++e)
-    PackExpert(shape.layout, c.expert(e), experts->as<uint8_t>() + e * shape.layout.bytes());
+  const ExpertLayout layout = {s.hidden, s.intermediate};
+  auto memory = NumaBuffer::Allocate(s.experts * layout.bytes());
+  EXPECT_TRUE(memory.ok()) << memory.status();
+  std::vector<std::vector<NodeExpert>> nodes(1);
+  for (int e = 0; e < s.experts; ++e) {
+    uint8_t* block = memory->as<uint8_t>() + e * layout.bytes();
+    PackExpert(layout, c.expert(e), block);
+    nodes[0].push_back({block, &layout});
+  }
 
   const int64_t stride = s.hidden + kGuard;
   std::vector<float> guarded(kGuard + s.tokens * stride, guard);
   View<float, 2> y(guarded.data() + kGuard, {s.tokens, s.hidden}, {stride, 1});
   for (int t = 0; t < s.tokens; ++t) std::fill_n(y.row(t), s.hidden, poison);
-  driver->Forward(experts->as<uint8_t>(), s.experts, c.routed(), y);
+  (*driver)->Forward(nodes, c.routed(), y);
 
   std::vector<float> result;
   for (int t = 0; t < s.tokens; ++t) {
