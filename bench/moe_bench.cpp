@@ -4,13 +4,14 @@
 #include <chrono>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <random>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "bench/expert_skew.h"
 #include "core/bf16.h"
+#include "core/log.h"
 
 namespace tandem {
 namespace {
@@ -83,22 +84,17 @@ struct Batch {
   std::vector<float> weights;
   int32_t distinct = 0;
 
-  Batch(const MoeBenchShape& shape, int32_t tokens, std::mt19937_64& random) {
+  Batch(const MoeBenchShape& shape, int32_t tokens, const ExpertSkew& skew,
+        std::mt19937_64& random) {
     std::normal_distribution<float> normal;
     x.resize(int64_t{tokens} * shape.hidden);
     for (bf16& value : x) value = ToBf16(normal(random));
-    std::vector<int32_t> order(shape.experts);
-    std::iota(order.begin(), order.end(), 0);
+    for (int32_t t = 0; t < tokens; ++t) skew.Draw(shape.top_k, random, ids);
+    weights.assign(ids.size(), 1.0f / shape.top_k);
     std::vector<bool> used(shape.experts, false);
-    for (int32_t t = 0; t < tokens; ++t) {
-      for (int32_t k = 0; k < shape.top_k; ++k) {
-        const int64_t pick = k + static_cast<int64_t>(random() % (shape.experts - k));
-        std::swap(order[k], order[pick]);
-        ids.push_back(order[k]);
-        weights.push_back(1.0f / shape.top_k);
-        if (!used[order[k]]) ++distinct;
-        used[order[k]] = true;
-      }
+    for (int32_t id : ids) {
+      if (!used[id]) ++distinct;
+      used[id] = true;
     }
   }
   RoutedTokens routed(const MoeBenchShape& shape) const {
@@ -108,6 +104,14 @@ struct Batch {
             {weights.data(), {tokens, shape.top_k}}};
   }
 };
+
+ExpertPlacements Placements(const MoeBenchOptions& options, int nodes, int layers) {
+  if (options.placement == ExpertHome::kSharded) return {};
+  std::vector<ExpertPlacement> layer;
+  for (int32_t e = 0; e < options.shape.experts; ++e)
+    layer.push_back({options.placement, e % nodes});
+  return ExpertPlacements(layers, layer);
+}
 
 uint64_t Fnv1a(const std::vector<float>& values) {
   uint64_t hash = 0xcbf29ce484222325u;
@@ -122,8 +126,8 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-void Measure(const MoeBenchOptions& options, CpuExperts& experts, std::mt19937_64& random,
-             MoeBenchResult& result) {
+void Measure(const MoeBenchOptions& options, const ExpertSkew& skew, CpuExperts& experts,
+             std::mt19937_64& random, MoeBenchResult& result) {
   const MoeBenchShape& shape = options.shape;
   std::vector<float> y(int64_t{options.tokens} * shape.hidden);
   const double operations =
@@ -135,7 +139,7 @@ void Measure(const MoeBenchOptions& options, CpuExperts& experts, std::mt19937_6
     const bool enough =
         options.runs > 0 ? run >= options.runs : run >= kFewest && (spent_s > 2.0 || run >= 200);
     if (enough) break;
-    const Batch batch(shape, options.tokens, random);
+    const Batch batch(shape, options.tokens, skew, random);
     const LayerId layer = {(run + kWarmUps) % result.layers_rotated};
     const auto begin = Clock::now();
     experts.Forward(layer, batch.routed(shape), {y.data(), {options.tokens, shape.hidden}});
@@ -179,7 +183,15 @@ absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options) {
         absl::StrCat("bench moe needs tokens >= 1 and experts >= top_k >= 1; got tokens ",
                      options.tokens, ", experts ", shape.experts, ", top_k ", shape.top_k));
   }
-  WorkerTeam team({.workers = options.threads});
+  WorkerTeamOptions team_options{.workers = options.threads};
+  if (!options.topology.empty()) {
+    TANDEM_ASSIGN_OR_RETURN(team_options.topology, SyntheticTopology(options.topology));
+  }
+  WorkerTeam team(std::move(team_options));
+  for (const std::string& warning : team.warnings()) LogWarning("{}", warning);
+  std::mt19937_64 random(options.seed);
+  TANDEM_ASSIGN_OR_RETURN(const ExpertSkew skew,
+                          ExpertSkew::Create(options.skew, shape.experts, random));
   MoeBenchResult result;
   TANDEM_ASSIGN_OR_RETURN(result.roofline, MeasureRoofline(team));
 
@@ -196,10 +208,10 @@ absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options) {
   experts_options.activations = options.activations;
   experts_options.kernel = options.kernel;
   experts_options.max_tokens = options.tokens;
+  experts_options.placements = Placements(options, team.nodes(), result.layers_rotated);
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<CpuExperts> experts,
                           CpuExperts::Create(experts_shape, experts_options, team));
 
-  std::mt19937_64 random(options.seed);
   const auto begin = Clock::now();
   TANDEM_RETURN_IF_ERROR(LoadAll(shape, result.layers_rotated, random, team, *experts));
   result.pack_gb_per_s = experts->weight_bytes() / Seconds(begin) * 1e-9;
@@ -209,9 +221,11 @@ absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options) {
   result.shape = shape;
   result.tokens = options.tokens;
   result.threads = team.size();
+  result.nodes = team.nodes();
+  result.skew = options.skew;
   TANDEM_ASSIGN_OR_RETURN(const Roofline again, MeasureRoofline(team));
   result.roofline.TakeBest(again);
-  Measure(options, *experts, random, result);
+  Measure(options, skew, *experts, random, result);
   return result;
 }
 
@@ -236,6 +250,8 @@ std::string MoeBenchResult::ToJson() const {
                         {"distinct_experts", distinct_experts},
                         {"layers_rotated", layers_rotated},
                         {"threads", threads},
+                        {"nodes", nodes},
+                        {"skew", skew},
                         {"runs", runs},
                         {"median_us", median_us},
                         {"min_us", min_us},

@@ -24,15 +24,20 @@ absl::StatusOr<MoeBenchShape> FindMoeBenchShape(const std::string& name);
 struct MoeBenchOptions {
   MoeBenchShape shape;
   int32_t tokens = 1;
-  int threads = 0;  // 0: all physical cores
+  int threads = 0;       // 0: all physical cores
+  std::string topology;  // hwloc synthetic, e.g. "numa:2 core:1 pu:1"; "": this machine's
+  ExpertHome placement = ExpertHome::kSharded;  // kWhole: expert e on node e modulo the nodes
+  // How often experts are wanted: "" all alike; "zipf:S" for frequencies 1 / rank^S; else a file of
+  // one number per expert.
+  std::string skew;
   std::string kernel;
   ExpertActivations activations = ExpertActivations::kInt8;
   int runs = 0;  // 0: as many as take about two seconds, at least 5
   uint64_t seed = 1;
 };
 
-// Each run routes its tokens anew, uniformly at random to top_k distinct experts each, over layers
-// that together are much larger than the caches.
+// Each run routes its tokens anew, at random to top_k distinct experts each, over layers that
+// together are much larger than the caches.
 struct MoeBenchResult {
   std::string kernel, activations;
   MoeBenchShape shape;
@@ -40,6 +45,8 @@ struct MoeBenchResult {
   double distinct_experts = 0.0;  // mean over runs
   int layers_rotated = 0;
   int threads = 0;
+  int nodes = 1;
+  std::string skew;
   int runs = 0;
   double median_us = 0.0, min_us = 0.0, max_us = 0.0;
   double gb_per_s = 0.0;  // weight bytes of the distinct experts over time, median
@@ -53,7 +60,8 @@ struct MoeBenchResult {
   std::string ToJson() const;
 };
 
-// Errors: what CpuExperts::Create and MeasureRoofline return; INVALID_ARGUMENT for tokens < 1.
+// Errors: what CpuExperts::Create and MeasureRoofline return; INVALID_ARGUMENT for tokens < 1 or a
+// skew that cannot be read.
 absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options);
 
 }  // namespace tandem

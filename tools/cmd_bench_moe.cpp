@@ -35,7 +35,8 @@ void AddBenchMoe(Commands& commands) {
   CLI::App* sub = commands.AddTo(
       "bench", "moe", "one layer of routed experts on cold weights against the roofline",
       "  tandem bench moe --shape k2.6 --tokens 1\n"
-      "  tandem bench moe --shape k2.6 --experts 64 --tokens 512 --json");
+      "  tandem bench moe --shape k2.6 --experts 64 --tokens 512 --json\n"
+      "  tandem bench moe --shape k2.6 --tokens 64 --skew zipf:0.8 --threads 1");
   sub->add_option("--shape", options->shape, "k2.6, k2, moonlight or small")->capture_default_str();
   sub->add_option("--experts", options->experts, "experts per layer instead of the shape's");
   sub->add_option("--tokens", options->bench.tokens, "tokens of one step")
@@ -46,6 +47,16 @@ void AddBenchMoe(Commands& commands) {
       ->capture_default_str()
       ->check(CLI::IsMember(ExpertActivationsNames()));
   sub->add_option("--threads", options->bench.threads, "0: all physical cores");
+  sub->add_option("--skew", options->bench.skew,
+                  "how often experts are wanted: zipf:S, or a file of one number per expert");
+  sub->add_option("--topology", options->bench.topology,
+                  "pretend to be another machine, e.g. \"numa:2 core:1 pu:1\"");
+  sub->add_option("--placement", options->bench.placement,
+                  "of experts on several nodes: sharded, whole or replicated")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, ExpertHome>{{"sharded", ExpertHome::kSharded},
+                                            {"whole", ExpertHome::kWhole},
+                                            {"replicated", ExpertHome::kReplicated}}));
   sub->add_option("--runs", options->bench.runs, "0: about two seconds of runs");
   sub->add_option("--seed", options->bench.seed, "of weights and routing")->capture_default_str();
   sub->add_flag("--json", options->json, "one JSON object");
