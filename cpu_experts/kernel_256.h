@@ -14,6 +14,7 @@ struct Base256 {
   using F = __m256;
   static constexpr int kVecsPerPanel = 2;
   static constexpr int kTilePanels = 1;
+  static constexpr int kFloatTokens = 4;  // of a tile of F32 FMAs
   static constexpr int TileTokens(int /*planes*/) { return 4; }
 
   TANDEM_OP void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
@@ -56,6 +57,29 @@ struct Base256 {
   TANDEM_OP F LoadBf16(const void* p) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+  }
+  // BF16 pairs of a dword as floats, and floats rounded to BF16 (nearest, ties to even).
+  TANDEM_OP F LowBf16(I x) { return _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)); }
+  TANDEM_OP F HighBf16(I x) {
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(x, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+  }
+  TANDEM_OP F RoundBf16(F x) {
+    const I u = _mm256_castps_si256(x);
+    const I odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    const I up = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    return HighBf16(_mm256_add_epi32(u, up));
+  }
+  TANDEM_OP void StoreBf16(void* p, F x) {
+    const I words = _mm256_srli_epi32(_mm256_castps_si256(RoundBf16(x)), 16);
+    _mm_storeu_si128(
+        static_cast<__m128i*>(p),
+        _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+  }
+  // Nibble n of every dword as a float, 0..15.
+  template <int n>
+  TANDEM_OP F NibbleF(I x) {
+    return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(x, 4 * n), _mm256_set1_epi32(15)));
   }
   TANDEM_OP F BroadcastF(const void* p) { return _mm256_castsi256_ps(Broadcast(p)); }
   TANDEM_OP F ToFloat(I x) { return _mm256_cvtepi32_ps(x); }

@@ -17,9 +17,10 @@ struct Avx2 : Base256 {
 
 }  // namespace
 
-constinit const KernelTable kAvx2Table = {"avx2",
-                                          &CpuFeatures::avx2,
-                                          {&kIntegerMode<Avx2, 1>, &kIntegerMode<Avx2, 2>, nullptr},
-                                          AddWeighted<Avx2>};
+constinit const KernelTable kAvx2Table = {
+    "avx2",
+    {&CpuFeatures::avx2},
+    {&kIntegerMode<Avx2, 1>, &kIntegerMode<Avx2, 2>, &kFloatMode<Avx2>},
+    AddWeighted<Avx2>};
 
 }  // namespace tandem

@@ -17,8 +17,8 @@ struct AvxVnni : Base256 {
 
 constinit const KernelTable kAvxVnniTable = {
     "avx_vnni",
-    &CpuFeatures::avx_vnni,
-    {&kIntegerMode<AvxVnni, 1>, &kIntegerMode<AvxVnni, 2>, nullptr},
+    {&CpuFeatures::avx_vnni},
+    {&kIntegerMode<AvxVnni, 1>, &kIntegerMode<AvxVnni, 2>, &kFloatMode<AvxVnni>},
     AddWeighted<AvxVnni>};
 
 }  // namespace tandem

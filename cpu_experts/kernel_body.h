@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu_experts/kernel_dot.h"
+#include "cpu_experts/kernel_float.h"
 #include "cpu_experts/kernel_row.h"
 
 namespace tandem {
@@ -11,6 +12,11 @@ namespace {
 template <class Isa, int kPlanes>
 constexpr ModeKernels kIntegerMode = {RecordBytes(kPlanes), Quantize<Isa, kPlanes>,
                                       Dot<Isa, kPlanes>, SiluMul<Isa, kPlanes>, kNeverEvenlySpaced};
+
+// BF16 activations by F32 FMAs.
+template <class Isa>
+constexpr ModeKernels kFloatMode = {kBf16RecordBytes, CopyBf16<Isa>, DotByBlocks<FloatBlocks<Isa>>,
+                                    SiluMulBf16<Isa>, kNeverEvenlySpaced};
 
 }  // namespace
 }  // namespace tandem

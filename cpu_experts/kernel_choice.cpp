@@ -9,8 +9,8 @@
 namespace tandem {
 namespace {
 
-constexpr const KernelTable* kKernels[] = {&kAvx512VnniTable, &kAvxVnniTable, &kAvx2Table,
-                                           &kReferenceTable};
+constexpr const KernelTable* kKernels[] = {&kAmxTable,     &kAvx512Bf16Table, &kAvx512VnniTable,
+                                           &kAvxVnniTable, &kAvx2Table,       &kReferenceTable};
 
 constexpr ExpertActivations kModes[kActivationModes] = {
     ExpertActivations::kInt8, ExpertActivations::kInt8x2, ExpertActivations::kBf16};
@@ -21,17 +21,6 @@ std::vector<std::string> KernelsOffering(ExpertActivations activations) {
   for (const KernelTable* kernel : kKernels)
     if (Runnable(*kernel) && kernel->mode(activations) != nullptr) names.emplace_back(kernel->name);
   return names;
-}
-
-absl::Status CheckOffers(const KernelTable& kernel, ExpertActivations activations) {
-  if (kernel.mode(activations) != nullptr) return absl::OkStatus();
-  std::vector<std::string> offered;
-  for (ExpertActivations mode : kModes)
-    if (kernel.mode(mode) != nullptr) offered.emplace_back(NameOf(mode));
-  return absl::InvalidArgumentError(absl::StrCat(
-      "kernel \"", kernel.name, "\" has no ", NameOf(activations), " activations, it has ",
-      absl::StrJoin(offered, ", "), "; on this CPU ", NameOf(activations),
-      " is offered by: ", absl::StrJoin(KernelsOffering(activations), ", ")));
 }
 
 absl::StatusOr<const KernelTable*> FindKernel(const std::string& name, const char* origin,
@@ -55,7 +44,20 @@ absl::StatusOr<const KernelTable*> FindKernel(const std::string& name, const cha
 std::span<const KernelTable* const> AllKernels() { return kKernels; }
 
 bool Runnable(const KernelTable& kernel) {
-  return kernel.required == nullptr || DetectCpu().*kernel.required;
+  for (bool CpuFeatures::*required : kernel.required)
+    if (required != nullptr && !(DetectCpu().*required)) return false;
+  return true;
+}
+
+absl::Status CheckOffers(const KernelTable& kernel, ExpertActivations activations) {
+  if (kernel.mode(activations) != nullptr) return absl::OkStatus();
+  std::vector<std::string> offered;
+  for (ExpertActivations mode : kModes)
+    if (kernel.mode(mode) != nullptr) offered.emplace_back(NameOf(mode));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "kernel \"", kernel.name, "\" has no ", NameOf(activations), " activations, it has ",
+      absl::StrJoin(offered, ", "), "; on this CPU ", NameOf(activations),
+      " is offered by: ", absl::StrJoin(KernelsOffering(activations), ", ")));
 }
 
 absl::StatusOr<const KernelTable*> ChooseKernel(const std::string& forced,

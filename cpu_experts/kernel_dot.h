@@ -8,8 +8,7 @@
 //   tokens     weights                               panels x tokens per pass
 //   1          nibbles, decoded in registers         1 x 1
 //   2..T       nibbles, decoded in registers         P x tokens          T = Isa::TileTokens()
-//   ..12       nibbles in L1, decoded per tile       P x (T or less)     P = Isa::kTilePanels
-//   more       expanded to bytes in L1 by blocks     P x (T or less)
+//   more       expanded to bytes in L1 by blocks     P x (T or less)     P = Isa::kTilePanels
 //
 // Bound: memory while tokens are few; with many, the dot instruction's rate times
 // 8 / (8 + conversion, multiply, fma).
@@ -18,16 +17,12 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cpu_experts/kernel_panel.h"
+#include "cpu_experts/kernel_blocks.h"
 
 namespace tandem {
 namespace {
 
 constexpr int kLinesExpanded = 8;
-constexpr int kBlockGroups = 16;  // groups expanded at a time
-// From here on writing the expanded bytes costs less than decoding nibbles once per tile.
-constexpr int kExpandFromTokens = 13;
-static_assert(2 * kBlockGroups * kLinesExpanded * kLineBytes <= kScratchBytes);
 
 // Where a pass over consecutive groups of kPanels adjacent panels reads its weights.
 struct WeightCursor {
@@ -35,7 +30,7 @@ struct WeightCursor {
   ptrdiff_t weights_stride;  // to the next panel
   const uint8_t* scales;     // BF16 [groups, 16]
   ptrdiff_t panel_bytes;     // to the next panel's scales and prefetches
-  const uint8_t* prefetch;   // nibbles needed soon
+  const uint8_t* prefetch;   // nibbles needed soon; of nibbles only
   const uint8_t* prefetch_scales;
 };
 
@@ -61,11 +56,14 @@ void DotGroups(WeightCursor at, int groups, const uint8_t* const* x, ptrdiff_t x
   }
 
   for (int g = 0; g < groups; ++g) {
-    TANDEM_UNROLL
-    for (int p = 0; p < kPanels; ++p) {
+    if constexpr (!kExpanded) {
       TANDEM_UNROLL
-      for (int i = 0; i < 4; ++i) Isa::Prefetch(at.prefetch + p * at.panel_bytes + i * kLineBytes);
-      Isa::Prefetch(at.prefetch_scales + p * at.panel_bytes);
+      for (int p = 0; p < kPanels; ++p) {
+        TANDEM_UNROLL
+        for (int i = 0; i < 4; ++i)
+          Isa::Prefetch(at.prefetch + p * at.panel_bytes + i * kLineBytes);
+        Isa::Prefetch(at.prefetch_scales + p * at.panel_bytes);
+      }
     }
 
     // With two planes total starts at zero: the first pass then shifts nothing.
@@ -159,8 +157,10 @@ void DotGroups(WeightCursor at, int groups, const uint8_t* const* x, ptrdiff_t x
     }
     at.weights += kExpanded ? kLinesExpanded * kLineBytes : kNibbleBytes;
     at.scales += kScaleBytes;
-    at.prefetch += kNibbleBytes;
-    at.prefetch_scales += kScaleBytes;
+    if constexpr (!kExpanded) {
+      at.prefetch += kNibbleBytes;
+      at.prefetch_scales += kScaleBytes;
+    }
     x_offset += RecordBytes(kPlanes);
   }
 
@@ -171,22 +171,38 @@ void DotGroups(WeightCursor at, int groups, const uint8_t* const* x, ptrdiff_t x
   }
 }
 
-// Nibbles of `groups` groups to one byte per weight: line i's low nibbles to line i, its high
-// nibbles to line 4 + i.
-template <class Isa>
-void ExpandGroups(const uint8_t* nibbles, int groups, uint8_t* out) {
-  constexpr int kVecBytes = kLineBytes / Isa::kVecsPerPanel;
-  for (int g = 0; g < groups; ++g) {
-    TANDEM_UNROLL
-    for (int offset = 0; offset < kNibbleBytes; offset += kVecBytes) {
-      const typename Isa::I bytes = Isa::Load(nibbles + offset);
-      Isa::Store(out + offset, Isa::LowNibbles(bytes));
-      Isa::Store(out + kNibbleBytes + offset, Isa::HighNibbles(bytes));
+// Blocks expanded to one byte per weight: line i's low nibbles to line i, its high nibbles to line
+// 4 + i.
+template <class IsaOf, int kPlanes>
+struct CodeBlocks {
+  using Isa = IsaOf;
+  static constexpr int kPanels = Isa::kTilePanels, kTokens = Isa::TileTokens(kPlanes);
+  static constexpr int kBlockGroups = 16;
+  static constexpr int kRecord = RecordBytes(kPlanes);
+  static constexpr int kBlockBytes = kBlockGroups * kLinesExpanded * kLineBytes;
+
+  static void Decode(const uint8_t* nibbles, const uint8_t* /*scales*/, int groups, uint8_t* out) {
+    constexpr int kVecBytes = kLineBytes / Isa::kVecsPerPanel;
+    for (int g = 0; g < groups; ++g) {
+      TANDEM_UNROLL
+      for (int offset = 0; offset < kNibbleBytes; offset += kVecBytes) {
+        const typename Isa::I bytes = Isa::Load(nibbles + offset);
+        Isa::Store(out + offset, Isa::LowNibbles(bytes));
+        Isa::Store(out + kNibbleBytes + offset, Isa::HighNibbles(bytes));
+      }
+      nibbles += kNibbleBytes;
+      out += kLinesExpanded * kLineBytes;
     }
-    nibbles += kNibbleBytes;
-    out += kLinesExpanded * kLineBytes;
   }
-}
+
+  template <int kTile>
+  static void Tile(const Block& block, const uint8_t* const* x, ptrdiff_t x_offset, float* sums,
+                   bool fresh) {
+    const WeightCursor at = {block.decoded,     kBlockBytes, block.scales,
+                             block.panel_bytes, nullptr,     nullptr};
+    DotGroups<Isa, kPanels, kTile, kPlanes, true>(at, block.groups, x, x_offset, sums, fresh);
+  }
+};
 
 // All groups of kPanels panels straight from nibbles. Two parts, so that the second can ask for
 // what comes after these panels.
@@ -221,65 +237,16 @@ void DotNibblesOf(const DotArgs& args, int panel) {
   }
 }
 
-template <class Isa, int kTokens, int kPlanes, bool kExpanded>
-void DotTile(int tokens, const WeightCursor& at, int groups, const uint8_t* const* x,
-             ptrdiff_t x_offset, float* sums, bool fresh) {
-  if constexpr (kTokens > 0) {
-    if (tokens == kTokens)
-      return DotGroups<Isa, Isa::kTilePanels, kTokens, kPlanes, kExpanded>(at, groups, x, x_offset,
-                                                                           sums, fresh);
-    DotTile<Isa, kTokens - 1, kPlanes, kExpanded>(tokens, at, groups, x, x_offset, sums, fresh);
-  }
-}
-
-// All groups of kTilePanels panels for many tokens: block by block of groups, which stays in L1
-// while all tokens, in tiles of nearly equal size, are multiplied with it.
-template <class Isa, int kPlanes, bool kExpanded>
-void DotTiles(const DotArgs& args, int panel) {
-  constexpr int kTile = Isa::TileTokens(kPlanes);
-  constexpr ptrdiff_t kExpandedStride = kBlockGroups * kLinesExpanded * kLineBytes;
-  const uint8_t* start = args.panels + panel * args.panel_bytes;
-  const int tiles = (args.tokens + kTile - 1) / kTile;
-  const int end_group = args.first_group + args.n_groups;
-  for (int group = args.first_group; group < end_group; group += kBlockGroups) {
-    const int groups = end_group - group < kBlockGroups ? end_group - group : kBlockGroups;
-    // The first tile asks for the next block; for the others that is a hit.
-    const int soon = group + groups == end_group ? group : group + groups;
-    WeightCursor at = {
-        Nibbles(start, group), args.panel_bytes,     Scales(start, args.groups, group),
-        args.panel_bytes,      Nibbles(start, soon), Scales(start, args.groups, soon)};
-    if constexpr (kExpanded) {
-      for (int p = 0; p < Isa::kTilePanels; ++p)
-        ExpandGroups<Isa>(at.weights + p * args.panel_bytes, groups,
-                          args.scratch + p * kExpandedStride);
-      at.weights = args.scratch;
-      at.weights_stride = kExpandedStride;
-    }
-    for (int tile = 0; tile < tiles; ++tile) {
-      const int begin = args.tokens * tile / tiles, end = args.tokens * (tile + 1) / tiles;
-      DotTile<Isa, kTile, kPlanes, kExpanded>(
-          end - begin, at, groups, args.x + begin,
-          static_cast<ptrdiff_t>(group) * RecordBytes(kPlanes),
-          args.sums + begin * kSumsStride + panel * kRowsPerPanel, group == 0);
-    }
-  }
-}
-
 template <class Isa, int kPlanes>
 void Dot(const DotArgs& args) {
   constexpr int kTile = Isa::TileTokens(kPlanes);
   if (args.tokens == 1) {
     for (int panel = 0; panel < args.n_panels; ++panel) DotNibbles<Isa, 1, 1, kPlanes>(args, panel);
-    return;
-  }
-  for (int panel = 0; panel < args.n_panels; panel += Isa::kTilePanels) {
-    if (args.tokens <= kTile) {
+  } else if (args.tokens <= kTile) {
+    for (int panel = 0; panel < args.n_panels; panel += Isa::kTilePanels)
       DotNibblesOf<Isa, Isa::kTilePanels, kTile, kPlanes>(args, panel);
-    } else if (args.tokens < kExpandFromTokens) {
-      DotTiles<Isa, kPlanes, false>(args, panel);
-    } else {
-      DotTiles<Isa, kPlanes, true>(args, panel);
-    }
+  } else {
+    DotByBlocks<CodeBlocks<Isa, kPlanes>>(args);
   }
 }
 

@@ -141,6 +141,6 @@ constexpr ModeKernels kMode = {Mode::kRecordBytes, Quantize<Mode>, Dot<Mode>, Si
 }  // namespace
 
 constinit const KernelTable kReferenceTable = {
-    "reference", nullptr, {&kMode<Codes<1>>, &kMode<Codes<2>>, &kMode<Bf16Values>}, AddWeighted};
+    "reference", {}, {&kMode<Codes<1>>, &kMode<Codes<2>>, &kMode<Bf16Values>}, AddWeighted};
 
 }  // namespace tandem

@@ -106,6 +106,24 @@ void SiluMul(const float* sums, int32_t tokens, int32_t group, uint8_t* const* h
   }
 }
 
+// BF16 records hold the row as it is.
+template <class Isa>
+void CopyBf16(const bf16* x, int32_t groups, uint8_t* records) {
+  __builtin_memcpy(records, x, static_cast<size_t>(groups) * kBf16RecordBytes);
+}
+
+template <class Isa>
+void SiluMulBf16(const float* sums, int32_t tokens, int32_t group, uint8_t* const* h) {
+  constexpr int kLanes = kRowsPerPanel / Isa::kVecsPerPanel;
+  alignas(64) float values[kColumnGroup];
+  for (int t = 0; t < tokens; ++t) {
+    SiluMulGroup<Isa>(sums + t * kSumsStride, values);
+    uint8_t* record = h[t] + static_cast<ptrdiff_t>(group) * kBf16RecordBytes;
+    for (int i = 0; i < kColumnGroup; i += kLanes)
+      Isa::StoreBf16(record + 2 * i, Isa::LoadF(values + i));
+  }
+}
+
 template <class Isa>
 void AddWeighted(const AddWeightedArgs& args) {
   constexpr int kLanes = kRowsPerPanel / Isa::kVecsPerPanel;

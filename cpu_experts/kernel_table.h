@@ -65,7 +65,7 @@ struct AddWeightedArgs {
 
 struct KernelTable {
   const char* name;
-  bool CpuFeatures::*required;                   // null: runs everywhere
+  bool CpuFeatures::*required[4];  // all of these; null ends them, so no entry runs everywhere
   const ModeKernels* modes[kActivationModes];    // by ExpertActivations; null: not offered
   void (*add_weighted)(const AddWeightedArgs&);  // y += weight * sums
 
@@ -78,5 +78,7 @@ extern constinit const KernelTable kReferenceTable;
 extern constinit const KernelTable kAvx2Table;
 extern constinit const KernelTable kAvxVnniTable;
 extern constinit const KernelTable kAvx512VnniTable;
+extern constinit const KernelTable kAvx512Bf16Table;
+extern constinit const KernelTable kAmxTable;
 
 }  // namespace tandem
