@@ -139,4 +139,11 @@ ResidentMemory ReadResidentMemory() {
   return memory;
 }
 
+int64_t ReadHugePageBytes() {
+  std::ifstream rollup("/proc/self/smaps_rollup");
+  for (std::string line; std::getline(rollup, line);)
+    if (const int64_t kib = FieldKib(line, "AnonHugePages:"); kib >= 0) return kib * 1024;
+  return 0;
+}
+
 }  // namespace tandem

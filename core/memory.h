@@ -64,4 +64,8 @@ struct ResidentMemory {
 };
 ResidentMemory ReadResidentMemory();
 
+// Anonymous memory of this process on huge pages (from /proc/self/smaps_rollup); 0 if the system
+// does not say.
+int64_t ReadHugePageBytes();
+
 }  // namespace tandem

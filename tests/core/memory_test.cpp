@@ -35,6 +35,19 @@ TEST(NumaBuffer, IsZeroedAlignedAndReturned) {
   }
 }
 
+TEST(NumaBuffer, LiesOnHugePagesWhereTheSystemGrantsThem) {
+  std::ifstream setting("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string words;
+  std::getline(setting, words);
+  if (words.empty() || words.find("[never]") != std::string::npos)
+    GTEST_SKIP() << "this system has no transparent huge pages: " << words;
+  const int64_t before = ReadHugePageBytes();
+  auto buffer = NumaBuffer::Allocate(32 << 20);
+  ASSERT_TRUE(buffer.ok()) << buffer.status();
+  std::memset(buffer->data(), 1, buffer->size_bytes());
+  EXPECT_GE(ReadHugePageBytes(), before + (2 << 20));
+}
+
 TEST(NumaBuffer, NothingForNothing) {
   auto buffer = NumaBuffer::Allocate(0);
   ASSERT_TRUE(buffer.ok());
