@@ -34,8 +34,10 @@ struct Bf16Pairs {
     return _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), both);
   }
 
-  static void Decode(const uint8_t* nibbles, const uint8_t* scales, int groups, uint8_t* out) {
+  static void Decode(const uint8_t* nibbles, const uint8_t* scales, int groups, uint8_t* out,
+                     Soon soon) {
     for (int g = 0; g < groups; ++g) {
+      soon.Prefetch<Base512>(g);
       const F scale = Base512::LoadBf16(scales);
       TANDEM_UNROLL
       for (int i = 0; i < 4; ++i) {  // line i: inputs 4i + t and 16 + 4i + t

@@ -85,9 +85,8 @@ struct AmxBf16 : Bf16Pairs {
       for (int panel = 0; panel < args.n_panels; panel += kPanels) {
         for (int p = 0; p < kPanels; ++p) {
           const uint8_t* source = args.panels + (panel + p) * args.panel_bytes;
-          PrefetchAfter(args, panel + p, group, groups);
           Decode(Nibbles(source, group), Scales(source, args.groups, group), groups,
-                 args.scratch + p * kBlockBytes);
+                 args.scratch + p * kBlockBytes, SoonAfter(args, panel + p, group, groups));
         }
         for (int token = 0; token < args.tokens; token += 2 * kTileRows) {
           const int left =

@@ -93,6 +93,7 @@ struct AmxInt8 {
     const uint8_t* scales;
     int count;
     TileRecords x;
+    Soon soon;          // asked for by the first tokens
     int32_t* products;  // [2][planes][16][16], of even and of odd groups
   };
 
@@ -102,6 +103,8 @@ struct AmxInt8 {
     int32_t* const even = at.products;
     int32_t* const odd = even + kPlanes * kTileBytes / 4;
     for (int g = 0; g < at.count; g += 2) {
+      at.soon.template Prefetch<Base512>(g);
+      at.soon.template Prefetch<Base512>(g + 1);
       Multiply<0>(at.weights + g * kGroupBytes, at.x.base + g * kRecord, at.x.stride, even);
       if (g > 0) add(g - 1, odd);
       if (g + 1 < at.count)
@@ -154,15 +157,17 @@ struct AmxInt8 {
       const int groups = end - group < kBlockGroups ? end - group : kBlockGroups;
       for (int panel = 0; panel < args.n_panels; ++panel) {
         const uint8_t* source = args.panels + panel * args.panel_bytes;
-        PrefetchAfter(args, panel, group, groups);
         Decode(Nibbles(source, group), groups, args.scratch);
+        Soon soon = SoonAfter(args, panel, group, groups);
         for (int token = 0; token < args.tokens; token += kTileRows) {
           const int left = args.tokens - token, rows = left < kTileRows ? left : kTileRows;
           if (configured != rows) Configure(rows);
           configured = rows;
-          const Groups at = {args.scratch, Scales(source, args.groups, group), groups,
-                             RecordsOf(args, token, rows, group, groups, kRecord, gather),
-                             products};
+          const Groups at = {
+              args.scratch, Scales(source, args.groups, group),
+              groups,       RecordsOf(args, token, rows, group, groups, kRecord, gather),
+              soon,         products};
+          soon.nibbles = nullptr;
           float* sums = args.sums + token * kSumsStride + panel * kRowsPerPanel;
           rows == kTileRows ? FullTile(at, sums, group == 0) : PartTile(at, rows, sums, group == 0);
         }

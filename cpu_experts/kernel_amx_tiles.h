@@ -49,16 +49,5 @@ inline TileRecords RecordsOf(const DotArgs& args, int first, int rows, int group
   return {gather, bytes};
 }
 
-// What is read after the groups of a block: the next block, or the next panels.
-inline void PrefetchAfter(const DotArgs& args, int panel, int group, int groups) {
-  const bool last = group + groups == args.first_group + args.n_groups;
-  const uint8_t* soon = last ? args.next : args.panels;
-  if (soon == nullptr) return;
-  const int from = last ? args.first_group : group + groups;
-  const int n = args.groups - from < groups ? args.groups - from : groups;
-  soon += panel * args.panel_bytes;
-  PrefetchGroups<Base512>(Nibbles(soon, from), Scales(soon, args.groups, from), n);
-}
-
 }  // namespace
 }  // namespace tandem

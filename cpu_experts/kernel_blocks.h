@@ -13,27 +13,43 @@
 namespace tandem {
 namespace {
 
+// Groups that will be read next. They are asked for one by one among the work on the present ones:
+// a burst of prefetches would wait for the memory like loads.
+struct Soon {
+  const uint8_t* nibbles;  // null: nothing to ask for
+  const uint8_t* scales;
+
+  template <class Isa>
+  [[gnu::always_inline]] void Prefetch(int group) const {
+    if (nibbles == nullptr) return;
+    for (int i = 0; i < 4; ++i) Isa::Prefetch(nibbles + group * kNibbleBytes + i * kLineBytes);
+    Isa::Prefetch(scales + group * kScaleBytes);
+  }
+};
+
+// After groups [group, group + groups) of a panel comes the next block, or the next panels.
+inline Soon SoonAfter(const DotArgs& args, int panel, int group, int groups) {
+  const bool last = group + groups == args.first_group + args.n_groups;
+  const uint8_t* from = last ? args.next : args.panels;
+  if (from == nullptr) return {nullptr, nullptr};
+  from += panel * args.panel_bytes;
+  const int first = last ? args.first_group : group + groups;
+  return {Nibbles(from, first), Scales(from, args.groups, first)};
+}
+
 // One decoded block of kPanels panels.
 struct Block {
   const uint8_t* decoded;  // kPanels times kBlockBytes
   const uint8_t* scales;   // of the first panel
   ptrdiff_t panel_bytes;   // to the next panel's scales
   int groups;
+  Soon soon;  // of the first panel, for the first tile
 };
-
-// Asks for `groups` groups of a panel; `from` may be anywhere.
-template <class Isa>
-void PrefetchGroups(const uint8_t* nibbles, const uint8_t* scales, int groups) {
-  for (int line = 0; line < groups * kNibbleBytes / kLineBytes; ++line)
-    Isa::Prefetch(nibbles + line * kLineBytes);
-  for (int g = 0; g < groups; g += kLineBytes / kScaleBytes)
-    Isa::Prefetch(scales + g * kScaleBytes);
-}
 
 // A Mode has
 //   Isa; kPanels, kTokens: the shape of a tile; kBlockGroups; kRecord: bytes of a record
 //   kBlockBytes: of one decoded panel of a block
-//   Decode(nibbles, scales, groups, out)
+//   Decode(nibbles, scales, groups, out, soon): may ask for what comes soon, else Tile does
 //   Tile<tokens>(block, x, x_offset, sums, fresh): adds the block to sums[tokens][kPanels * 16]
 template <class Mode, int kTokens>
 void TileOf(int tokens, const Block& block, const uint8_t* const* x, ptrdiff_t x_offset,
@@ -46,29 +62,21 @@ void TileOf(int tokens, const Block& block, const uint8_t* const* x, ptrdiff_t x
 
 template <class Mode>
 void DotByBlocks(const DotArgs& args) {
-  using Isa = typename Mode::Isa;
   static_assert(Mode::kPanels * Mode::kBlockBytes <= kScratchBytes);
   const int end = args.first_group + args.n_groups;
   const int tiles = (args.tokens + Mode::kTokens - 1) / Mode::kTokens;
   for (int group = args.first_group; group < end; group += Mode::kBlockGroups) {
     const int groups = end - group < Mode::kBlockGroups ? end - group : Mode::kBlockGroups;
-    const bool last = group + groups == end;
-    const uint8_t* soon = last ? args.next : args.panels;
-    const int soon_group = last ? args.first_group : group + groups;
-    const int soon_groups = args.groups - soon_group < groups ? args.groups - soon_group : groups;
     for (int panel = 0; panel < args.n_panels; panel += Mode::kPanels) {
       for (int p = 0; p < Mode::kPanels; ++p) {
-        const ptrdiff_t offset = (panel + p) * args.panel_bytes;
-        if (soon != nullptr)
-          PrefetchGroups<Isa>(Nibbles(soon + offset, soon_group),
-                              Scales(soon + offset, args.groups, soon_group), soon_groups);
-        const uint8_t* source = args.panels + offset;
+        const uint8_t* source = args.panels + (panel + p) * args.panel_bytes;
         Mode::Decode(Nibbles(source, group), Scales(source, args.groups, group), groups,
-                     args.scratch + p * Mode::kBlockBytes);
+                     args.scratch + p * Mode::kBlockBytes,
+                     SoonAfter(args, panel + p, group, groups));
       }
-      const Block block = {args.scratch,
-                           Scales(args.panels + panel * args.panel_bytes, args.groups, group),
-                           args.panel_bytes, groups};
+      Block block = {args.scratch,
+                     Scales(args.panels + panel * args.panel_bytes, args.groups, group),
+                     args.panel_bytes, groups, SoonAfter(args, panel, group, groups)};
       for (int tile = 0; tile < tiles; ++tile) {  // of nearly equal size
         const int begin = args.tokens * tile / tiles, end_token = args.tokens * (tile + 1) / tiles;
         TileOf<Mode, Mode::kTokens>(

@@ -30,7 +30,7 @@ struct WeightCursor {
   ptrdiff_t weights_stride;  // to the next panel
   const uint8_t* scales;     // BF16 [groups, 16]
   ptrdiff_t panel_bytes;     // to the next panel's scales and prefetches
-  const uint8_t* prefetch;   // nibbles needed soon; of nibbles only
+  const uint8_t* prefetch;   // nibbles needed soon; may be null if these are expanded
   const uint8_t* prefetch_scales;
 };
 
@@ -56,7 +56,7 @@ void DotGroups(WeightCursor at, int groups, const uint8_t* const* x, ptrdiff_t x
   }
 
   for (int g = 0; g < groups; ++g) {
-    if constexpr (!kExpanded) {
+    if (!kExpanded || at.prefetch != nullptr) {
       TANDEM_UNROLL
       for (int p = 0; p < kPanels; ++p) {
         TANDEM_UNROLL
@@ -157,7 +157,7 @@ void DotGroups(WeightCursor at, int groups, const uint8_t* const* x, ptrdiff_t x
     }
     at.weights += kExpanded ? kLinesExpanded * kLineBytes : kNibbleBytes;
     at.scales += kScaleBytes;
-    if constexpr (!kExpanded) {
+    if (!kExpanded || at.prefetch != nullptr) {
       at.prefetch += kNibbleBytes;
       at.prefetch_scales += kScaleBytes;
     }
@@ -181,7 +181,8 @@ struct CodeBlocks {
   static constexpr int kRecord = RecordBytes(kPlanes);
   static constexpr int kBlockBytes = kBlockGroups * kLinesExpanded * kLineBytes;
 
-  static void Decode(const uint8_t* nibbles, const uint8_t* /*scales*/, int groups, uint8_t* out) {
+  static void Decode(const uint8_t* nibbles, const uint8_t* /*scales*/, int groups, uint8_t* out,
+                     Soon /*soon: the first tile asks for it*/) {
     constexpr int kVecBytes = kLineBytes / Isa::kVecsPerPanel;
     for (int g = 0; g < groups; ++g) {
       TANDEM_UNROLL
@@ -198,8 +199,8 @@ struct CodeBlocks {
   template <int kTile>
   static void Tile(const Block& block, const uint8_t* const* x, ptrdiff_t x_offset, float* sums,
                    bool fresh) {
-    const WeightCursor at = {block.decoded,     kBlockBytes, block.scales,
-                             block.panel_bytes, nullptr,     nullptr};
+    const WeightCursor at = {block.decoded,     kBlockBytes,        block.scales,
+                             block.panel_bytes, block.soon.nibbles, block.soon.scales};
     DotGroups<Isa, kPanels, kTile, kPlanes, true>(at, block.groups, x, x_offset, sums, fresh);
   }
 };

@@ -31,9 +31,11 @@ struct FloatBlocks {
                 Isa::RoundBf16(Isa::Fma(Isa::template NibbleF<n>(line), scale, offset)));
   }
 
-  static void Decode(const uint8_t* nibbles, const uint8_t* scales, int groups, uint8_t* decoded) {
+  static void Decode(const uint8_t* nibbles, const uint8_t* scales, int groups, uint8_t* decoded,
+                     Soon soon) {
     auto* out = reinterpret_cast<float*>(decoded);
     for (int g = 0; g < groups; ++g) {
+      soon.template Prefetch<Isa>(g);
       for (int v = 0; v < kVecs; ++v) {
         const F scale = Isa::LoadBf16(scales + 2 * v * kLanes);
         const F offset = Isa::Mul(scale, Isa::Set(-8.0f));

@@ -92,10 +92,11 @@ TEST_P(DemoNll, OfHeldOutTextIsTheReferences) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, DemoNll,
-    testing::Values(NllCase{"exact", {DenseDType::kBf16, ExpertActivations::kInt8x2}, 0.001},
-                    NllCase{
-                        "int8_activations", {DenseDType::kBf16, ExpertActivations::kInt8}, 0.005},
-                    NllCase{"int8_dense", {DenseDType::kInt8, ExpertActivations::kInt8}, 0.01}),
+    testing::Values(
+        NllCase{"exact", {DenseDType::kBf16, ExpertActivations::kInt8x2}, 0.001},
+        NllCase{"int8_activations", {DenseDType::kBf16, ExpertActivations::kInt8}, 0.005},
+        NllCase{"bf16_activations", {DenseDType::kBf16, ExpertActivations::kBf16}, 0.001},
+        NllCase{"int8_dense", {DenseDType::kInt8, ExpertActivations::kInt8}, 0.01}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
