@@ -149,7 +149,7 @@ void Measure(const MoeBenchOptions& options, const ExpertSkew& skew, CpuExperts&
     spent_s += seconds;
     const double bytes = static_cast<double>(batch.distinct) * experts.expert_bytes();
     const double roof_s = std::max(bytes / (result.roofline.read_gb_per_s * 1e9),
-                                   operations / (result.roofline.int8_gops * 1e9));
+                                   operations / (result.peak_gops() * 1e9));
     us.push_back(seconds * 1e6);
     rates.push_back(bytes / seconds * 1e-9);
     fractions.push_back(roof_s / seconds);
@@ -229,12 +229,16 @@ absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options) {
   return result;
 }
 
+double MoeBenchResult::peak_gops() const {
+  return kernel == "amx" && roofline.tile_gops > 0 ? roofline.tile_gops : roofline.int8_gops;
+}
+
 std::string MoeBenchResult::ToText() const {
   return absl::StrFormat(
       "%s %s %s, %d tokens on %.1f experts | %.0f us (%.0f..%.0f, %d runs) | %.1f GB/s of %.1f | "
       "%.0f GOPS of %.0f | %.0f %% of roofline | packed at %.1f GB/s | hash %016x",
       kernel, activations, shape.name, tokens, distinct_experts, median_us, min_us, max_us, runs,
-      gb_per_s, roofline.read_gb_per_s, gops, roofline.int8_gops, fraction_of_roofline * 100,
+      gb_per_s, roofline.read_gb_per_s, gops, peak_gops(), fraction_of_roofline * 100,
       pack_gb_per_s, output_hash);
 }
 
@@ -259,7 +263,7 @@ std::string MoeBenchResult::ToJson() const {
                         {"gb_per_s", gb_per_s},
                         {"roofline_gb_per_s", roofline.read_gb_per_s},
                         {"gops", gops},
-                        {"peak_gops", roofline.int8_gops},
+                        {"peak_gops", peak_gops()},
                         {"fraction_of_roofline", fraction_of_roofline},
                         {"pack_gb_per_s", pack_gb_per_s},
                         {"output_hash", absl::StrFormat("%016x", output_hash)}}

@@ -56,6 +56,9 @@ struct MoeBenchResult {
   uint64_t output_hash = 0;           // of the first run's y
   Roofline roofline;
 
+  // INT8 operations that the kernel's instructions could do: tiles for amx, else vectors.
+  double peak_gops() const;
+
   std::string ToText() const;
   std::string ToJson() const;
 };

@@ -88,6 +88,7 @@ absl::StatusOr<Roofline> MeasureRoofline(WorkerTeam& team, const RooflineOptions
   roofline.read_median_gb_per_s = rates[rates.size() / 2] * 1e-9;
   roofline.int8_gops = PeakRate(team, int8->int8_dots) * 1e-9;
   roofline.f32_gflops = PeakRate(team, BestWith(&RooflineTable::fmas)->fmas) * 1e-9;
+  if (DetectCpu().amx_int8) roofline.tile_gops = PeakRate(team, kAmxRooflineTable.int8_dots) * 1e-9;
   return roofline;
 }
 
@@ -95,13 +96,16 @@ void Roofline::TakeBest(const Roofline& other) {
   read_gb_per_s = std::max(read_gb_per_s, other.read_gb_per_s);
   read_median_gb_per_s = std::max(read_median_gb_per_s, other.read_median_gb_per_s);
   int8_gops = std::max(int8_gops, other.int8_gops);
+  tile_gops = std::max(tile_gops, other.tile_gops);
   f32_gflops = std::max(f32_gflops, other.f32_gflops);
 }
 
 std::string Roofline::ToText() const {
-  return absl::StrFormat(
+  std::string text = absl::StrFormat(
       "roofline (%d threads, %s): read %.1f GB/s (median %.1f), int8 %.0f GOPS, f32 %.0f GFLOPS",
       threads, isa, read_gb_per_s, read_median_gb_per_s, int8_gops, f32_gflops);
+  if (tile_gops > 0) absl::StrAppendFormat(&text, ", AMX int8 %.0f GOPS", tile_gops);
+  return text;
 }
 
 std::string Roofline::ToJson() const {
@@ -110,6 +114,7 @@ std::string Roofline::ToJson() const {
                         {"read_gb_per_s", read_gb_per_s},
                         {"read_median_gb_per_s", read_median_gb_per_s},
                         {"int8_gops", int8_gops},
+                        {"tile_gops", tile_gops},
                         {"f32_gflops", f32_gflops}}
       .dump();
 }

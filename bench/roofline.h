@@ -1,6 +1,7 @@
 // What this machine can do at most, measured: the yardstick of every other figure.
 //   read bandwidth   all workers read a buffer larger than the caches with the widest loads
 //   integer peak     independent chains of the widest INT8 dot instruction, from registers
+//   tile peak        the same with AMX tiles, where there are any
 //   float peak       independent chains of FMA
 #pragma once
 
@@ -18,6 +19,7 @@ struct Roofline {
   double read_gb_per_s = 0.0;  // best pass
   double read_median_gb_per_s = 0.0;
   double int8_gops = 0.0;  // a multiply-add is two operations
+  double tile_gops = 0.0;  // AMX INT8; 0 without AMX
   double f32_gflops = 0.0;
 
   // Keeps the better figure of two measurements: on a shared machine the roof is measured more

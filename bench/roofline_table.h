@@ -21,5 +21,7 @@ struct RooflineTable {
 extern constinit const RooflineTable kAvx2RooflineTable;
 extern constinit const RooflineTable kAvxVnniRooflineTable;
 extern constinit const RooflineTable kAvx512VnniRooflineTable;
+// Tiles are not for vectors of activations: apart from the others.
+extern constinit const RooflineTable kAmxRooflineTable;
 
 }  // namespace tandem
