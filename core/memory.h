@@ -50,6 +50,11 @@ class MappedFile {
   // Tells the kernel that these bytes will be read soon (true) or not again (false), which takes
   // them out of this process's resident set; they stay valid and in the page cache.
   void Advise(std::span<const std::byte> part, bool will_need) const;
+  // Reads `part` from disk if need be and enters its pages into this process's page tables, so that
+  // no access faults later. Slower accesses are all that a failure costs.
+  void Populate(std::span<const std::byte> part) const;
+  // Share of the file that is in the page cache, from a few samples.
+  double CachedFraction() const;
 
  private:
   const std::byte* data_ = nullptr;

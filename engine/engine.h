@@ -15,6 +15,7 @@
 #include "core/model_shape.h"
 #include "core/status.h"
 #include "cpu_experts/experts.h"
+#include "engine/checkpoint/expert_load_options.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/sampling.h"
 #include "engine/text/chat_format.h"
@@ -33,6 +34,7 @@ struct EngineOptions {
   int32_t max_step_tokens = 512;  // prefill rows of one step; decode rows come on top
   int32_t max_sequences = 64;     // running at once, so the most decode rows of a step
   int32_t max_queue = 256;        // waiting beyond those; more are refused, RESOURCE_EXHAUSTED
+  ExpertLoadOptions expert_load;  // of a packed image
   bool show_progress = false;     // loading: rate and ETA on stderr
 };
 

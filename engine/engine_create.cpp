@@ -41,12 +41,14 @@ int64_t KvPagesOf(const EngineOptions& options, const ModelShape& shape) {
 
 absl::StatusOr<std::unique_ptr<CpuExperts>> CreateExperts(const EngineOptions& options,
                                                           const ModelShape& shape, int32_t max_rows,
-                                                          WorkerTeam& team) {
+                                                          WorkerTeam& team, bool maps) {
   if (shape.moe_layers() == 0) return nullptr;
-  return CpuExperts::Create(
-      ExpertsShapeOf(shape),
-      {.activations = options.expert_activations, .kernel = options.kernel, .max_tokens = max_rows},
-      team);
+  return CpuExperts::Create(ExpertsShapeOf(shape),
+                            {.activations = options.expert_activations,
+                             .kernel = options.kernel,
+                             .max_tokens = max_rows,
+                             .reserve = !maps},
+                            team);
 }
 
 std::string Describe(const EngineParts& parts, const EngineOptions& options) {
@@ -62,9 +64,10 @@ std::string Describe(const EngineParts& parts, const EngineOptions& options) {
 
 absl::Status Load(const Checkpoint& checkpoint, const EngineOptions& options, DenseBackend* dense,
                   CpuExperts* experts, WorkerTeam& team) {
-  if (!options.show_progress) return LoadModel(checkpoint, dense, experts, team);
+  if (!options.show_progress)
+    return LoadModel(checkpoint, dense, experts, team, {}, options.expert_load);
   ProgressPrinter printer("loading");
-  return LoadModel(checkpoint, dense, experts, team, printer.Fn());
+  return LoadModel(checkpoint, dense, experts, team, printer.Fn(), options.expert_load);
 }
 
 }  // namespace
@@ -82,8 +85,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
   parts.kv_pages = KvPagesOf(options, shape);
   parts.team = std::make_unique<WorkerTeam>(WorkerTeamOptions{.workers = options.threads});
   for (const std::string& warning : parts.team->warnings()) LogWarning("{}", warning);
+  constexpr int kShards = 1;
+  TANDEM_ASSIGN_OR_RETURN(const bool maps,
+                          MapsExperts(*checkpoint, options.expert_load.memory, kShards));
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<CpuExperts> experts,
-                          CreateExperts(options, shape, max_rows, *parts.team));
+                          CreateExperts(options, shape, max_rows, *parts.team, maps));
   TANDEM_ASSIGN_OR_RETURN(
       std::unique_ptr<DenseBackend> dense,
       CreateHostBackend(

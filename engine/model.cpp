@@ -18,7 +18,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelShape& shape, in
   return model;
 }
 
-void Model::Forward(const StepBatch& batch) {
+absl::Status Model::Forward(const StepBatch& batch) {
   const auto rows = static_cast<int64_t>(batch.token_ids.size());
   TANDEM_CHECK(rows > 0 && rows <= max_rows_, "a step has 1 to max_rows rows");
   TraceSpan step("step", rows);
@@ -32,20 +32,22 @@ void Model::Forward(const StepBatch& batch) {
       dense_->Attention(layer);
     }
     if (shape_.is_moe(layer.value)) {
-      MoeLayer(layer);
+      TANDEM_RETURN_IF_ERROR(MoeLayer(layer));
     } else {
       TraceSpan span("dense_mlp", layer.value);
       dense_->DenseMlp(layer);
     }
   }
+  return absl::OkStatus();
 }
 
-void Model::MoeLayer(LayerId layer) {
+absl::Status Model::MoeLayer(LayerId layer) {
   RoutedTokens routed;
   {
     TraceSpan span("route", layer.value);
     routed = dense_->Route(layer);
   }
+  TANDEM_RETURN_IF_ERROR(experts_->EnsureVerified(layer, routed.expert_ids));
   const View<float, 2> sums(expert_sums_.as<float>(), {routed.hidden.dim(0), shape_.hidden});
   {
     TraceSpan span("shared_experts", layer.value);
@@ -57,6 +59,7 @@ void Model::MoeLayer(LayerId layer) {
   }
   TraceSpan span("add_experts", layer.value);
   dense_->AddExperts(layer, sums);
+  return absl::OkStatus();
 }
 
 View<const float, 2> Model::Logits(std::span<const int32_t> rows) {

@@ -24,8 +24,10 @@ class Model {
                                                        std::unique_ptr<CpuExperts> experts);
 
   // Computes one step up to the last layer and caches its tokens. The spans of `batch` must stay
-  // valid until the last Logits() of the step. REQUIRES: at most max_rows rows.
-  void Forward(const StepBatch& batch);
+  // valid until the last Logits() of the step. REQUIRES: at most max_rows rows. Error: DATA_LOSS
+  // when an expert that the step needs turns out to be damaged; then nothing was computed that may
+  // be used.
+  absl::Status Forward(const StepBatch& batch);
 
   // Logits of some rows of the last Forward(); valid until the next call. [rows, vocab]
   View<const float, 2> Logits(std::span<const int32_t> rows);
@@ -36,7 +38,7 @@ class Model {
 
  private:
   Model() = default;
-  void MoeLayer(LayerId layer);
+  absl::Status MoeLayer(LayerId layer);
 
   ModelShape shape_;
   int32_t max_rows_ = 0;

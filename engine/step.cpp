@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/log.h"
 #include "core/trace.h"
 #include "engine/log_softmax.h"
 
@@ -24,7 +25,12 @@ StepRunner::StepRunner(Model& model, WorkerTeam& team)
 
 StepCounts StepRunner::Run(const std::vector<PlannedSlice>& plan) {
   counts_ = {};
-  Forward(plan);
+  if (const absl::Status status = Forward(plan); !status.ok()) {
+    LogError("a step failed: {}", std::string(status.message()));
+    for (const PlannedSlice& slice : plan)
+      slice.sequence->End(FinishReason::kError, status, Clock::now());
+    return {};
+  }
   for (size_t begin = 0; begin < wanted_.size(); begin += kLogitRows)
     FinishRows(
         std::span(wanted_).subspan(begin, std::min<size_t>(kLogitRows, wanted_.size() - begin)));
@@ -34,7 +40,7 @@ StepCounts StepRunner::Run(const std::vector<PlannedSlice>& plan) {
   return counts_;
 }
 
-void StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
+absl::Status StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
   token_ids_.clear();
   slices_.clear();
   wanted_.clear();
@@ -51,11 +57,12 @@ void StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
     for (int32_t position = wanted_begin; position < wanted_end; ++position)
       wanted_.push_back({sequence, first_row + position - begin, position});
   }
-  model_.Forward({token_ids_, slices_});
+  TANDEM_RETURN_IF_ERROR(model_.Forward({token_ids_, slices_}));
   for (const auto& [sequence, tokens] : plan) {
     if (sequence->prefilling()) counts_.prompt_tokens += tokens;
     sequence->AddCached(tokens);
   }
+  return absl::OkStatus();
 }
 
 void StepRunner::FinishRows(std::span<const WantedRow> wanted) {

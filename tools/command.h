@@ -48,6 +48,7 @@ void AddChat(Commands& commands);
 void AddScore(Commands& commands);
 void AddTokenize(Commands& commands);
 void AddDoctor(Commands& commands);
+void AddPack(Commands& commands);
 void AddSynth(Commands& commands);
 void AddBenchE2e(Commands& commands);
 void AddBenchMoe(Commands& commands);

@@ -16,6 +16,14 @@ void EngineFlags::AddTo(CLI::App* sub, bool model_required) {
       ->check(CLI::IsMember(ExpertActivationsNames()))
       ->capture_default_str();
   sub->add_option("--kernel", kernel, "force an expert kernel (see `tandem doctor`)");
+  sub->add_option("--experts-memory", experts_memory,
+                  "of a packed image: map computes from the page cache, copy reads into huge pages")
+      ->check(CLI::IsMember({"auto", "map", "copy"}))
+      ->capture_default_str();
+  sub->add_option("--verify-experts", verify_experts,
+                  "of a packed image: checksums before the first use (lazy), all at start (full)")
+      ->check(CLI::IsMember({"off", "lazy", "full"}))
+      ->capture_default_str();
   sub->add_option("--threads", threads, "worker threads; 0: one per physical core")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
@@ -42,6 +50,12 @@ EngineOptions EngineFlags::ToOptions() const {
   options.expert_activations =
       ParseExpertActivations(expert_activations).value();  // checked by CLI
   options.kernel = kernel;
+  options.expert_load.memory = experts_memory == "map"    ? ExpertsMemory::kMap
+                               : experts_memory == "copy" ? ExpertsMemory::kCopy
+                                                          : ExpertsMemory::kAuto;
+  options.expert_load.verify = verify_experts == "off"    ? VerifyExperts::kOff
+                               : verify_experts == "full" ? VerifyExperts::kFull
+                                                          : VerifyExperts::kLazy;
   options.threads = threads;
   options.kv_tokens = kv_tokens;
   options.max_step_tokens = max_step_tokens;

@@ -13,6 +13,8 @@ struct EngineFlags {
   std::string dense_dtype = "bf16";
   std::string expert_activations = "int8";
   std::string kernel;
+  std::string experts_memory = "auto";
+  std::string verify_experts = "lazy";
   int threads = 0;
   int64_t kv_tokens = 0;
   int max_step_tokens = 512;

@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   tandem::AddChat(commands);
   tandem::AddScore(commands);
   tandem::AddTokenize(commands);
+  tandem::AddPack(commands);
   tandem::AddSynth(commands);
   tandem::AddDoctor(commands);
   tandem::AddBenchE2e(commands);

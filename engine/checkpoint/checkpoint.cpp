@@ -156,6 +156,8 @@ absl::StatusOr<std::vector<std::vector<NamedTensor>>> ParseAll(
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& dir) {
   auto checkpoint = std::unique_ptr<Checkpoint>(new Checkpoint());
   checkpoint->dir_ = dir;
+  TANDEM_ASSIGN_OR_RETURN(checkpoint->packed_, ReadManifest(dir));
+  if (checkpoint->packed_) TANDEM_RETURN_IF_ERROR(checkpoint->CheckPackedFiles());
   std::error_code error;
   const std::string index_path = absl::StrCat(dir, "/", kIndexName);
   const bool has_index = fs::exists(index_path, error);
@@ -172,7 +174,47 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
   TANDEM_ASSIGN_OR_RETURN(auto shards, ParseAll(checkpoint->shards_));
   if (has_index) TANDEM_RETURN_IF_ERROR(CheckIndex(dir, index, shards));
   TANDEM_RETURN_IF_ERROR(checkpoint->AddTensors(std::move(shards)));
+  if (checkpoint->packed_) TANDEM_RETURN_IF_ERROR(checkpoint->OpenPackedLayers());
   return checkpoint;
+}
+
+// The image is finished, and its weights have the sizes they were written with. Configuration and
+// tokenizer may be edited.
+absl::Status Checkpoint::CheckPackedFiles() const {
+  if (!packed_->complete) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        dir_,
+        " is a packed image that is not finished; run the same tandem pack again, it goes on "
+        "where it stopped"));
+  }
+  for (const PackedFile& file : packed_->files) {
+    if (!file.name.ends_with(".safetensors")) continue;
+    const std::string path = absl::StrCat(dir_, "/", file.name);
+    std::error_code error;
+    const uintmax_t bytes = fs::file_size(path, error);
+    if (error) return absl::NotFoundError(absl::StrCat(path, " is missing; pack again"));
+    if (static_cast<int64_t>(bytes) != file.bytes) {
+      return absl::DataLossError(absl::StrCat(path, " has ", bytes, " bytes, ", kManifestName,
+                                              " says ", file.bytes, "; pack again"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Checkpoint::OpenPackedLayers() {
+  const ModelShape& shape = config_.shape;
+  packed_layers_.resize(shape.layers);
+  for (int32_t l = 0; l < shape.layers; ++l) {
+    if (!shape.is_moe(l)) continue;
+    const std::string path = absl::StrCat(dir_, "/", PackedLayerName(l));
+    auto layer = PackedLayer::Open(path, PackedInfoOf(shape, l, *packed_));
+    if (absl::IsNotFound(layer.status()))
+      return absl::NotFoundError(absl::StrCat(path, " is missing; run tandem pack again"));
+    TANDEM_RETURN_IF_ERROR(layer.status());
+    total_bytes_ += shape.experts * (*layer)->layout().expert_bytes();
+    packed_layers_[l] = *std::move(layer);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Checkpoint::MapShards(const std::vector<std::string>& files) {

@@ -1,4 +1,6 @@
-// A Hugging Face checkpoint folder: safetensors shards mapped read-only, validated as a whole.
+// A Hugging Face checkpoint folder: safetensors shards mapped read-only, validated as a whole. Or a
+// packed image of one (engine/checkpoint/packed_manifest.h): then the shards hold the dense side,
+// and the routed experts lie in layer files of their own.
 //
 // Open() checks every header and the index before anything is used. Thread-safe after Open().
 // What the tensors mean for the model is engine/checkpoint/weight_reader.h.
@@ -6,6 +8,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +18,7 @@
 #include "core/memory.h"
 #include "core/status.h"
 #include "engine/checkpoint/model_config.h"
+#include "engine/checkpoint/packed_manifest.h"
 #include "engine/checkpoint/safetensors.h"
 
 namespace tandem {
@@ -27,9 +32,19 @@ class Checkpoint {
 
   const ModelConfig& config() const { return config_; }
   const std::string& dir() const { return dir_; }
-  int64_t total_bytes() const { return total_bytes_; }  // of all tensors
+  int64_t total_bytes() const { return total_bytes_; }  // of all tensors, packed experts included
   int64_t n_tensors() const { return static_cast<int64_t>(tensors_.size()); }
   int64_t n_shards() const { return static_cast<int64_t>(shards_.size()); }
+
+  std::span<const MappedFile> shards() const { return shards_; }
+  const absl::flat_hash_map<std::string, TensorRef>& tensors() const { return tensors_; }
+
+  // Null unless this is a packed image.
+  const PackedManifest* packed() const { return packed_ ? &*packed_ : nullptr; }
+  // The packed experts of a layer. REQUIRES: packed() and an MoE layer.
+  const std::shared_ptr<const PackedLayer>& packed_layer(int32_t layer) const {
+    return packed_layers_[layer];
+  }
 
   // Full name as in the file; null if there is no such tensor. Valid as long as the checkpoint.
   const TensorRef* Lookup(std::string_view name) const;
@@ -40,12 +55,16 @@ class Checkpoint {
   Checkpoint() = default;
   absl::Status MapShards(const std::vector<std::string>& files);
   absl::Status AddTensors(std::vector<std::vector<NamedTensor>> shards);
+  absl::Status CheckPackedFiles() const;
+  absl::Status OpenPackedLayers();
 
   std::string dir_;
   ModelConfig config_;
   std::vector<MappedFile> shards_;  // never resized once mapped: tensors point into it
   absl::flat_hash_map<std::string, TensorRef> tensors_;
   int64_t total_bytes_ = 0;
+  std::optional<PackedManifest> packed_;
+  std::vector<std::shared_ptr<const PackedLayer>> packed_layers_;  // [layers]; null: not MoE
 };
 
 }  // namespace tandem

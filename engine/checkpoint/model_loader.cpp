@@ -1,48 +1,13 @@
 #include "engine/checkpoint/model_loader.h"
 
 #include <algorithm>
-#include <atomic>
-#include <mutex>
 
 #include "core/log.h"
+#include "engine/checkpoint/parallel.h"
 #include "engine/checkpoint/weight_reader.h"
 
 namespace tandem {
 namespace {
-
-// Counts what was read; the total is known from the check before.
-class Meter {
- public:
-  Meter(int64_t total_bytes, const ProgressFn& progress)
-      : total_bytes_(total_bytes), progress_(progress) {}
-  void Add(int64_t bytes) {
-    const int64_t done = done_bytes_.fetch_add(bytes) + bytes;
-    if (progress_) progress_(done, total_bytes_);
-  }
-
- private:
-  int64_t total_bytes_;
-  const ProgressFn& progress_;
-  std::atomic<int64_t> done_bytes_{0};
-};
-
-// The first error of several workers; the others then stop.
-class FirstError {
- public:
-  bool ok() const { return ok_.load(std::memory_order_relaxed); }
-  void Keep(absl::Status status) {
-    if (status.ok()) return;
-    const std::lock_guard lock(mutex_);
-    if (status_.ok()) status_ = std::move(status);
-    ok_ = false;
-  }
-  absl::Status Take() { return std::move(status_); }
-
- private:
-  std::atomic<bool> ok_{true};
-  std::mutex mutex_;
-  absl::Status status_;
-};
 
 absl::Status LoadOneExpert(const WeightReader& reader, LayerId layer, ExpertId expert,
                            CpuExperts& experts, Meter& meter) {
@@ -114,9 +79,14 @@ ExpertsShape ExpertsShapeOf(const ModelShape& shape) {
 }
 
 absl::Status LoadModel(const Checkpoint& checkpoint, DenseBackend* dense, CpuExperts* experts,
-                       WorkerTeam& team, const ProgressFn& progress) {
+                       WorkerTeam& team, const ProgressFn& progress,
+                       const ExpertLoadOptions& options) {
   const WeightReader reader(checkpoint);
   TANDEM_ASSIGN_OR_RETURN(const WeightReader::Sizes sizes, reader.CheckComplete());
+  bool maps = false;
+  if (experts != nullptr) {
+    TANDEM_ASSIGN_OR_RETURN(maps, MapsExperts(checkpoint, options.memory, experts->n_shards()));
+  }
   LogWhatIsSpecial(checkpoint, reader, sizes.dense_bytes + sizes.expert_bytes);
   Meter meter(
       (dense != nullptr ? sizes.dense_bytes : 0) + (experts != nullptr ? sizes.expert_bytes : 0),
@@ -129,7 +99,15 @@ absl::Status LoadModel(const Checkpoint& checkpoint, DenseBackend* dense, CpuExp
       TANDEM_RETURN_IF_ERROR(LoadDense(reader, {l}, *dense, meter));
     }
     if (experts == nullptr || !shape.is_moe(l)) continue;
-    TANDEM_RETURN_IF_ERROR(LoadExperts(reader, {l}, shape.experts, *experts, team, meter));
+    if (checkpoint.packed() == nullptr) {
+      TANDEM_RETURN_IF_ERROR(LoadExperts(reader, {l}, shape.experts, *experts, team, meter));
+    } else if (maps) {
+      TANDEM_RETURN_IF_ERROR(
+          MapPackedLayer(checkpoint.packed_layer(l), options.verify, *experts, team, meter));
+    } else {
+      TANDEM_RETURN_IF_ERROR(
+          CopyPackedLayer(*checkpoint.packed_layer(l), options.verify, *experts, team, meter));
+    }
   }
   return absl::OkStatus();
 }

@@ -7,6 +7,7 @@
 #include "core/worker_team.h"
 #include "cpu_experts/experts.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/expert_loader.h"
 #include "engine/checkpoint/progress.h"
 #include "gpu_attention/dense_backend.h"
 
@@ -16,8 +17,11 @@ namespace tandem {
 // side is then left out. `progress` (may be empty) is called from any worker, with bytes of the
 // checkpoint read and to be read. Errors name file, tensor, expected and found; after one, neither
 // side may be used.
+// The experts of a packed image are mapped where MapsExperts() says so; then `experts` need not
+// have reserved memory.
 absl::Status LoadModel(const Checkpoint& checkpoint, DenseBackend* dense, CpuExperts* experts,
-                       WorkerTeam& team, const ProgressFn& progress = {});
+                       WorkerTeam& team, const ProgressFn& progress = {},
+                       const ExpertLoadOptions& options = {});
 
 // What CpuExperts has to hold for this model.
 ExpertsShape ExpertsShapeOf(const ModelShape& shape);

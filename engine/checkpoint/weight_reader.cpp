@@ -2,7 +2,10 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "core/log.h"
 #include "engine/checkpoint/weight_collector.h"
 
@@ -129,7 +132,7 @@ WeightReader::WeightReader(const Checkpoint& checkpoint)
     break;
   }
   const ModelShape& shape = checkpoint.config().shape;
-  if (shape.moe_layers() == 0) return;
+  if (shape.moe_layers() == 0 || checkpoint.packed() != nullptr) return;
   const std::string first = ExpertPrefix(LayerPrefix({shape.dense_layers}), {0});
   quantizes_experts_ = checkpoint.Lookup(absl::StrCat(first, "gate_proj.weight")) != nullptr;
 }
@@ -149,12 +152,17 @@ absl::StatusOr<WeightReader::Sizes> WeightReader::CheckComplete() const {
   for (int32_t l = 0; l < shape.layers; ++l) {
     const std::string prefix = LayerPrefix({l});
     CollectLayer(dense, prefix, shape.is_moe(l), shape);
-    for (int32_t e = 0; shape.is_moe(l) && e < shape.experts; ++e) {
+    // Those of a packed image were checked when it was opened.
+    const bool has_experts = shape.is_moe(l) && checkpoint_.packed() == nullptr;
+    for (int32_t e = 0; has_experts && e < shape.experts; ++e) {
       CollectExpert(experts, ExpertPrefix(prefix, {e}), shape);
     }
   }
   const int64_t problems = dense.problems() + experts.problems();
-  if (problems == 0) return Sizes{dense.source_bytes(), experts.source_bytes()};
+  int64_t expert_bytes = experts.source_bytes();
+  for (int32_t l = shape.dense_layers; l < shape.layers && checkpoint_.packed() != nullptr; ++l)
+    expert_bytes += shape.experts * checkpoint_.packed_layer(l)->layout().expert_bytes();
+  if (problems == 0) return Sizes{dense.source_bytes(), expert_bytes};
   const absl::Status& first = dense.status().ok() ? experts.status() : dense.status();
   if (problems == 1) return first;
   return absl::Status(first.code(), absl::StrCat(std::string(first.message()), " (and ",
@@ -172,7 +180,19 @@ absl::StatusOr<Loaded<LayerWeights>> WeightReader::Layer(LayerId layer) const {
   return Finish(in, CollectLayer(in, LayerPrefix(layer), shape.is_moe(layer.value), shape));
 }
 
+bool WeightReader::IsRoutedExpert(std::string_view tensor) const {
+  const ModelShape& shape = checkpoint_.config().shape;
+  absl::string_view rest(tensor.data(), tensor.size());
+  int32_t layer = 0;
+  if (!absl::ConsumePrefix(&rest, absl::StrCat(body_, "layers."))) return false;
+  const size_t dot = rest.find('.');
+  return dot != rest.npos && absl::SimpleAtoi(rest.substr(0, dot), &layer) && layer >= 0 &&
+         layer < shape.layers && shape.is_moe(layer) &&
+         absl::StartsWith(rest.substr(dot), ".mlp.experts.");
+}
+
 absl::StatusOr<Loaded<ExpertWeights>> WeightReader::Expert(LayerId layer, ExpertId expert) const {
+  TANDEM_CHECK(checkpoint_.packed() == nullptr, "packed experts are not tensors");
   WeightCollector in(checkpoint_, Mode::kLoad);
   return Finish(
       in, CollectExpert(in, ExpertPrefix(LayerPrefix(layer), expert), checkpoint_.config().shape));

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/ids.h"
@@ -45,7 +46,7 @@ class WeightReader {
   // `checkpoint` must outlive the reader.
   explicit WeightReader(const Checkpoint& checkpoint);
 
-  // Bytes in the shards that a load reads.
+  // Bytes in the files that a load reads.
   struct Sizes {
     int64_t dense_bytes = 0;
     int64_t expert_bytes = 0;
@@ -56,7 +57,10 @@ class WeightReader {
 
   absl::StatusOr<Loaded<GlobalWeights>> Globals() const;
   absl::StatusOr<Loaded<LayerWeights>> Layer(LayerId layer) const;
+  // REQUIRES: not a packed image, whose experts are Checkpoint::packed_layer().
   absl::StatusOr<Loaded<ExpertWeights>> Expert(LayerId layer, ExpertId expert) const;
+  // A tensor of a routed expert that the model uses.
+  bool IsRoutedExpert(std::string_view tensor) const;
 
   // Asks the system to read these from disk soon.
   void PrefetchLayer(LayerId layer) const;

@@ -80,7 +80,7 @@ bool ModelDriver::Step(std::span<DrivenSequence> sequences, int32_t chunk) {
     sequence.cached += tokens;
   }
   if (ids.empty()) return false;
-  model_->Forward({ids, slices});
+  TANDEM_CHECK(model_->Forward({ids, slices}).ok(), "the experts are sound");
   if (rows.empty()) return true;
   const View<const float, 2> logits = model_->Logits(rows);
   for (size_t i = 0; i < wanted.size(); ++i) {
