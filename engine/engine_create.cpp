@@ -85,9 +85,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
   parts.kv_pages = KvPagesOf(options, shape);
   parts.team = std::make_unique<WorkerTeam>(WorkerTeamOptions{.workers = options.threads});
   for (const std::string& warning : parts.team->warnings()) LogWarning("{}", warning);
-  constexpr int kShards = 1;
-  TANDEM_ASSIGN_OR_RETURN(const bool maps,
-                          MapsExperts(*checkpoint, options.expert_load.memory, kShards));
+  TANDEM_ASSIGN_OR_RETURN(
+      const bool maps, MapsExperts(*checkpoint, options.expert_load.memory, parts.team->nodes()));
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<CpuExperts> experts,
                           CreateExperts(options, shape, max_rows, *parts.team, maps));
   TANDEM_ASSIGN_OR_RETURN(

@@ -73,10 +73,31 @@ struct ModelReport {
   Footprint bf16, int8;
   int64_t context = 0;
   int64_t need_bf16 = 0, need_int8 = 0;
+  int32_t packed_shards = 0;  // 0: not a packed image
 };
 
 int64_t Need(const Footprint& f, int64_t context) {
   return f.weights_bytes() + f.kv_bytes_per_token * context + kWorkspaceBytes;
+}
+
+// Whether this image starts without packing, and how it fits the machine.
+void CheckPacked(const Checkpoint& checkpoint, const Machine& machine, ModelReport& report,
+                 std::vector<Finding>& findings) {
+  const auto nodes = static_cast<int32_t>(machine.nodes.size());
+  if (checkpoint.config().shape.moe_layers() == 0) return;
+  if (checkpoint.packed() == nullptr) {
+    findings.push_back({false,
+                        "It is not packed: every start packs the experts anew. tandem pack writes "
+                        "an image that starts in seconds."});
+    return;
+  }
+  report.packed_shards = checkpoint.packed()->shards;
+  if (report.packed_shards == nodes) return;
+  findings.push_back(
+      {false, absl::StrFormat("The image has %d shard(s) per expert and this machine %d NUMA "
+                              "node(s): every start cuts the experts anew. tandem pack MODEL OUT "
+                              "--shards %d writes one that fits.",
+                              report.packed_shards, nodes, nodes)});
 }
 
 absl::StatusOr<ModelReport> Examine(const DoctorOptions& options, const Machine& machine,
@@ -91,6 +112,7 @@ absl::StatusOr<ModelReport> Examine(const DoctorOptions& options, const Machine&
       options.context > 0 ? options.context : std::min(kDefaultContext, shape.max_positions);
   report.need_bf16 = Need(report.bf16, report.context);
   report.need_int8 = Need(report.int8, report.context);
+  CheckPacked(*checkpoint, machine, report, findings);
   if (options.context > shape.max_positions) {
     findings.push_back(
         {false, absl::StrCat("--context ", options.context, " is more than the model's ",
@@ -175,7 +197,10 @@ void PrintMachine(const Machine& m, double gb_per_s) {
 
 void PrintModel(const DoctorOptions& options, const ModelReport& r, double gb_per_s) {
   std::printf("\nmodel      %s\n", options.model.c_str());
-  std::printf("experts    %s, INT4\n", Size(r.bf16.routed_bytes).c_str());
+  std::printf("experts    %s, INT4%s\n", Size(r.bf16.routed_bytes).c_str(),
+              r.packed_shards == 0
+                  ? ""
+                  : absl::StrFormat(", packed in %d shard(s)", r.packed_shards).c_str());
   std::printf("dense      %s as BF16, %s as INT8\n",
               Size(r.bf16.dense_bytes + r.bf16.embedding_bytes).c_str(),
               Size(r.int8.dense_bytes + r.int8.embedding_bytes).c_str());
@@ -216,7 +241,8 @@ int Doctor(const DoctorOptions& options) {
     if (gb_per_s > 0) json["read_gb_per_s"] = gb_per_s;
     if (readable) {
       json["model"] = {{"bf16", FootprintJson(report.bf16, report.need_bf16)},
-                       {"int8", FootprintJson(report.int8, report.need_int8)}};
+                       {"int8", FootprintJson(report.int8, report.need_int8)},
+                       {"packed_shards", report.packed_shards}};
     }
     json["findings"] = Json::array();
     for (const Finding& f : findings)

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "tests/cpu_experts/moe_case.h"
 
 namespace tandem::test {
@@ -76,6 +78,27 @@ TEST(Panel16g32, UnpackReturnsEveryBit) {
     }
     EXPECT_EQ(back.packed, m.packed);
     for (size_t i = 0; i < m.scales.size(); ++i) ASSERT_EQ(back.scales[i].bits, m.scales[i].bits);
+  }
+}
+
+// Any size, any bits: against the description, and back.
+TEST(Panel16g32, FuzzedPanelsAgreeWithTheDescription) {
+  std::mt19937_64 random(kSeed);
+  for (int i = 0; i < 300; ++i) {
+    const auto rows = static_cast<int64_t>(1 + random() % 70);
+    const auto inputs = static_cast<int64_t>(32 * (1 + random() % 12));
+    const MatrixData m = MatrixData::Random(rows, inputs, random());
+    MatrixData back = MatrixData::Random(rows, inputs, random());
+    for (int64_t p = 0; p < PanelCount(rows); ++p) {
+      alignas(64) static uint8_t out[1 << 13];
+      PackPanel(m.view(), p, out);
+      ASSERT_EQ(std::vector<uint8_t>(out, out + PanelBytes(inputs)), NaivePanel(m, p))
+          << rows << " x " << inputs << ", panel " << p << ", case " << i;
+      UnpackPanel(out, p, {back.packed.data(), {rows, inputs / 2}},
+                  {back.scales.data(), {rows, inputs / 32}});
+    }
+    ASSERT_EQ(back.packed, m.packed) << rows << " x " << inputs;
+    for (size_t k = 0; k < m.scales.size(); ++k) ASSERT_EQ(back.scales[k].bits, m.scales[k].bits);
   }
 }
 
