@@ -109,11 +109,11 @@ class LlamaCpp(unittest.TestCase):
                         sys.stderr = stderr
                 self.assertEqual(caught.exception.code, 2)
 
-    def test_a_peer_that_cannot_be_built_exits_with_1_and_the_reason(self):
+    def test_a_peer_that_cannot_be_had_exits_with_1_and_the_reason(self):
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             (folder / "config.json").write_text(json.dumps(CONFIG))
-            python = folder / "work" / "llama-venv" / "bin" / "python"  # stands in for one without a network
+            python = folder / "work" / "venv" / "bin" / "python"  # stands in for one without a network
             python.parent.mkdir(parents=True)
             python.write_text("#!/bin/sh\necho no matching distribution >&2\nexit 1\n")
             python.chmod(python.stat().st_mode | stat.S_IXUSR)
@@ -122,7 +122,7 @@ class LlamaCpp(unittest.TestCase):
             with said.open("w") as file:
                 stderr, sys.stderr = sys.stderr, file
                 try:
-                    code = llama_cpp.main([name, "--work", str(folder / "work")])
+                    code = llama_cpp.main([name, "--work", str(folder / "work"), "--llama-bench", "/bin/false"])
                 finally:
                     sys.stderr = stderr
             self.assertEqual(code, 1)
