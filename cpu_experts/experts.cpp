@@ -130,9 +130,10 @@ absl::StatusOr<std::unique_ptr<CpuExperts>> CpuExperts::Create(const ExpertsShap
       auto driver, MoeDriver::Create(bounds, *kernel, *kernel->mode(options.activations), team));
   auto experts = std::make_unique<PanelExperts>(shape, options, *kernel, std::move(store),
                                                 std::move(driver), team);
-  LogInfo("experts: kernel {}, activations {}, {:.2f} GB of weights in {} pages, {}", kernel->name,
-          NameOf(options.activations), experts->weight_bytes() * 1e-9,
-          options.reserve ? "huge (2 MiB) where granted" : "the file's", team.Describe());
+  LogInfo("experts: kernel {} (self-check passed), activations {}, {:.2f} GB of weights {}, {}",
+          kernel->name, NameOf(options.activations), experts->weight_bytes() * 1e-9,
+          options.reserve ? "in memory, huge pages asked for" : "in the mapped image, 4 KiB pages",
+          team.Describe());
   return experts;
 }
 

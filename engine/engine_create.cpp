@@ -1,6 +1,7 @@
 // Engine::Create: from a checkpoint folder and a machine to a running engine.
 #include "absl/strings/str_cat.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_loader.h"
 #include "engine/checkpoint/progress.h"
@@ -98,7 +99,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
   TANDEM_ASSIGN_OR_RETURN(parts.model,
                           Model::Create(shape, max_rows, std::move(dense), std::move(experts)));
   parts.description = Describe(parts, options);
-  LogInfo("{}", parts.description);
+  LogInfo("{}; {} of memory on 2 MiB pages", parts.description, BytesText(ReadHugePageBytes()));
   return std::make_unique<EngineLoop>(std::move(parts), options);
 }
 
