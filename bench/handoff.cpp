@@ -87,8 +87,8 @@ absl::StatusOr<HandoffResult> MeasureHandoff(const HandoffOptions& options) {
   TANDEM_ASSIGN_OR_RETURN(moe.shape, FindMoeBenchShape("k2.6"));
   moe.shape.experts = 96;
   moe.threads = options.threads;
-  TANDEM_ASSIGN_OR_RETURN(const MoeBenchResult layer, RunMoeBench(moe));
-  result.layer_us = layer.median_us;
+  TANDEM_ASSIGN_OR_RETURN(const std::vector<MoeBenchResult> layers, RunMoeBench(moe));
+  result.layer_us = layers.front().median_us;
   return result;
 }
 

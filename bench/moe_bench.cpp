@@ -129,9 +129,9 @@ double Median(std::vector<double> values) {
 void Measure(const MoeBenchOptions& options, const ExpertSkew& skew, CpuExperts& experts,
              std::mt19937_64& random, MoeBenchResult& result) {
   const MoeBenchShape& shape = options.shape;
-  std::vector<float> y(int64_t{options.tokens} * shape.hidden);
+  std::vector<float> y(int64_t{result.tokens} * shape.hidden);
   const double operations =
-      2.0 * options.tokens * shape.top_k * 3.0 * shape.hidden * shape.intermediate;
+      2.0 * result.tokens * shape.top_k * 3.0 * shape.hidden * shape.intermediate;
   std::vector<double> us, rates, fractions;
   double distinct = 0.0, spent_s = 0.0;
   constexpr int kWarmUps = 2, kFewest = 5;
@@ -139,10 +139,10 @@ void Measure(const MoeBenchOptions& options, const ExpertSkew& skew, CpuExperts&
     const bool enough =
         options.runs > 0 ? run >= options.runs : run >= kFewest && (spent_s > 2.0 || run >= 200);
     if (enough) break;
-    const Batch batch(shape, options.tokens, skew, random);
+    const Batch batch(shape, result.tokens, skew, random);
     const LayerId layer = {(run + kWarmUps) % result.layers_rotated};
     const auto begin = Clock::now();
-    experts.Forward(layer, batch.routed(shape), {y.data(), {options.tokens, shape.hidden}});
+    experts.Forward(layer, batch.routed(shape), {y.data(), {result.tokens, shape.hidden}});
     const double seconds = Seconds(begin);
     if (run == -kWarmUps) result.output_hash = Fnv1a(y);
     if (run < 0) continue;
@@ -163,6 +163,52 @@ void Measure(const MoeBenchOptions& options, const ExpertSkew& skew, CpuExperts&
   result.gb_per_s = Median(rates);
   result.gops = operations / (result.median_us * 1e-6) * 1e-9;
   result.fraction_of_roofline = Median(fractions);
+  result.best_fraction = *std::max_element(fractions.begin(), fractions.end());
+}
+
+absl::Status Check(const MoeBenchOptions& options) {
+  const MoeBenchShape& shape = options.shape;
+  const auto fewest = std::min_element(options.tokens.begin(), options.tokens.end());
+  if (fewest != options.tokens.end() && *fewest >= 1 && shape.top_k >= 1 &&
+      shape.experts >= shape.top_k)
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("bench moe needs tokens >= 1 and experts >= top_k >= 1; got tokens ",
+                   fewest == options.tokens.end() ? 0 : *fewest, ", experts ", shape.experts,
+                   ", top_k ", shape.top_k));
+}
+
+// Loaded experts in as many layers as make their weights cold; fills in what `result` says of them.
+absl::StatusOr<std::unique_ptr<CpuExperts>> MakeExperts(const MoeBenchOptions& options,
+                                                        std::mt19937_64& random, WorkerTeam& team,
+                                                        MoeBenchResult& result) {
+  const MoeBenchShape& shape = options.shape;
+  const int64_t layer_bytes =
+      int64_t{shape.hidden} * shape.intermediate * 3 * 9 / 16 * shape.experts;
+  result.layers_rotated =
+      static_cast<int>(std::clamp<int64_t>((kColdBytes + layer_bytes - 1) / layer_bytes, 1, 4096));
+  ExpertsShape experts_shape;
+  experts_shape.hidden = shape.hidden;
+  experts_shape.intermediate = shape.intermediate;
+  experts_shape.top_k = shape.top_k;
+  experts_shape.experts.assign(result.layers_rotated, shape.experts);
+  CpuExpertsOptions experts_options;
+  experts_options.activations = options.activations;
+  experts_options.kernel = options.kernel;
+  experts_options.max_tokens = *std::max_element(options.tokens.begin(), options.tokens.end());
+  experts_options.placements = Placements(options, team.nodes(), result.layers_rotated);
+  TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<CpuExperts> experts,
+                          CpuExperts::Create(experts_shape, experts_options, team));
+  const auto begin = Clock::now();
+  TANDEM_RETURN_IF_ERROR(LoadAll(shape, result.layers_rotated, random, team, *experts));
+  result.pack_gb_per_s = experts->weight_bytes() / Seconds(begin) * 1e-9;
+  result.kernel = experts->kernel_name();
+  result.activations = NameOf(options.activations);
+  result.shape = shape;
+  result.threads = team.size();
+  result.nodes = team.nodes();
+  result.skew = options.skew;
+  return experts;
 }
 
 }  // namespace
@@ -176,13 +222,9 @@ absl::StatusOr<MoeBenchShape> FindMoeBenchShape(const std::string& name) {
   return absl::InvalidArgumentError(absl::StrCat("unknown shape \"", name, "\"; known: ", known));
 }
 
-absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options) {
+absl::StatusOr<std::vector<MoeBenchResult>> RunMoeBench(const MoeBenchOptions& options) {
+  TANDEM_RETURN_IF_ERROR(Check(options));
   const MoeBenchShape& shape = options.shape;
-  if (options.tokens < 1 || shape.top_k < 1 || shape.experts < shape.top_k) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("bench moe needs tokens >= 1 and experts >= top_k >= 1; got tokens ",
-                     options.tokens, ", experts ", shape.experts, ", top_k ", shape.top_k));
-  }
   WorkerTeamOptions team_options{.workers = options.threads};
   if (!options.topology.empty()) {
     TANDEM_ASSIGN_OR_RETURN(team_options.topology, SyntheticTopology(options.topology));
@@ -192,41 +234,21 @@ absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options) {
   std::mt19937_64 random(options.seed);
   TANDEM_ASSIGN_OR_RETURN(const ExpertSkew skew,
                           ExpertSkew::Create(options.skew, shape.experts, random));
-  MoeBenchResult result;
-  TANDEM_ASSIGN_OR_RETURN(result.roofline, MeasureRoofline(team));
+  MoeBenchResult common;
+  TANDEM_ASSIGN_OR_RETURN(common.roofline, MeasureRoofline(team));
+  TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<CpuExperts> experts,
+                          MakeExperts(options, random, team, common));
 
-  const int64_t layer_bytes =
-      int64_t{shape.hidden} * shape.intermediate * 3 * 9 / 16 * shape.experts;
-  result.layers_rotated =
-      static_cast<int>(std::clamp<int64_t>((kColdBytes + layer_bytes - 1) / layer_bytes, 1, 4096));
-  ExpertsShape experts_shape;
-  experts_shape.hidden = shape.hidden;
-  experts_shape.intermediate = shape.intermediate;
-  experts_shape.top_k = shape.top_k;
-  experts_shape.experts.assign(result.layers_rotated, shape.experts);
-  CpuExpertsOptions experts_options;
-  experts_options.activations = options.activations;
-  experts_options.kernel = options.kernel;
-  experts_options.max_tokens = options.tokens;
-  experts_options.placements = Placements(options, team.nodes(), result.layers_rotated);
-  TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<CpuExperts> experts,
-                          CpuExperts::Create(experts_shape, experts_options, team));
-
-  const auto begin = Clock::now();
-  TANDEM_RETURN_IF_ERROR(LoadAll(shape, result.layers_rotated, random, team, *experts));
-  result.pack_gb_per_s = experts->weight_bytes() / Seconds(begin) * 1e-9;
-
-  result.kernel = experts->kernel_name();
-  result.activations = NameOf(options.activations);
-  result.shape = shape;
-  result.tokens = options.tokens;
-  result.threads = team.size();
-  result.nodes = team.nodes();
-  result.skew = options.skew;
-  TANDEM_ASSIGN_OR_RETURN(const Roofline again, MeasureRoofline(team));
-  result.roofline.TakeBest(again);
-  Measure(options, skew, *experts, random, result);
-  return result;
+  std::vector<MoeBenchResult> results;
+  for (const int32_t tokens : options.tokens) {
+    MoeBenchResult& result = results.emplace_back(common);
+    result.tokens = tokens;
+    TANDEM_ASSIGN_OR_RETURN(const Roofline again, MeasureRoofline(team));
+    result.roofline.TakeBest(again);
+    common.roofline = result.roofline;
+    Measure(options, skew, *experts, random, result);
+  }
+  return results;
 }
 
 double MoeBenchResult::peak_gops() const {
@@ -236,10 +258,11 @@ double MoeBenchResult::peak_gops() const {
 std::string MoeBenchResult::ToText() const {
   return absl::StrFormat(
       "%s %s %s, %d tokens on %.1f experts | %.0f us (%.0f..%.0f, %d runs) | %.1f GB/s of %.1f | "
-      "%.0f GOPS of %.0f | %.0f %% of roofline | packed at %.1f GB/s | hash %016x",
+      "%.0f GOPS of %.0f | %.0f %% of roofline (best run %.0f %%) | packed at %.1f GB/s | "
+      "hash %016x",
       kernel, activations, shape.name, tokens, distinct_experts, median_us, min_us, max_us, runs,
       gb_per_s, roofline.read_gb_per_s, gops, peak_gops(), fraction_of_roofline * 100,
-      pack_gb_per_s, output_hash);
+      best_fraction * 100, pack_gb_per_s, output_hash);
 }
 
 std::string MoeBenchResult::ToJson() const {
@@ -265,6 +288,7 @@ std::string MoeBenchResult::ToJson() const {
                         {"gops", gops},
                         {"peak_gops", peak_gops()},
                         {"fraction_of_roofline", fraction_of_roofline},
+                        {"best_fraction", best_fraction},
                         {"pack_gb_per_s", pack_gb_per_s},
                         {"output_hash", absl::StrFormat("%016x", output_hash)}}
       .dump();

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "bench/roofline.h"
 #include "core/status.h"
@@ -23,8 +24,8 @@ absl::StatusOr<MoeBenchShape> FindMoeBenchShape(const std::string& name);
 
 struct MoeBenchOptions {
   MoeBenchShape shape;
-  int32_t tokens = 1;
-  int threads = 0;       // 0: all physical cores
+  std::vector<int32_t> tokens = {1};  // of one step; several are measured on the same weights
+  int threads = 0;                    // 0: all physical cores
   std::string topology;  // hwloc synthetic, e.g. "numa:2 core:1 pu:1"; "": this machine's
   ExpertHome placement = ExpertHome::kSharded;  // kWhole: expert e on node e modulo the nodes
   // How often experts are wanted: "" all alike; "zipf:S" for frequencies 1 / rank^S; else a file of
@@ -52,6 +53,7 @@ struct MoeBenchResult {
   double gb_per_s = 0.0;  // weight bytes of the distinct experts over time, median
   double gops = 0.0;
   double fraction_of_roofline = 0.0;  // max(bytes / bandwidth, operations / peak) / time, median
+  double best_fraction = 0.0;         // the same of the best run: what neighbours leave
   double pack_gb_per_s = 0.0;         // LoadExpert over all threads
   uint64_t output_hash = 0;           // of the first run's y
   Roofline roofline;
@@ -63,8 +65,9 @@ struct MoeBenchResult {
   std::string ToJson() const;
 };
 
+// One result per entry of options.tokens, each with the roofline measured around it.
 // Errors: what CpuExperts::Create and MeasureRoofline return; INVALID_ARGUMENT for tokens < 1 or a
 // skew that cannot be read.
-absl::StatusOr<MoeBenchResult> RunMoeBench(const MoeBenchOptions& options);
+absl::StatusOr<std::vector<MoeBenchResult>> RunMoeBench(const MoeBenchOptions& options);
 
 }  // namespace tandem

@@ -22,9 +22,10 @@ int BenchMoe(const Options& options) {
   bench.shape = *shape;
   if (options.experts > 0) bench.shape.experts = options.experts;
   bench.activations = ParseExpertActivations(options.activations).value();  // checked by CLI
-  const absl::StatusOr<MoeBenchResult> result = RunMoeBench(bench);
-  if (!result.ok()) return Fail(result.status());
-  std::puts(options.json ? result->ToJson().c_str() : result->ToText().c_str());
+  const auto results = RunMoeBench(bench);
+  if (!results.ok()) return Fail(results.status());
+  for (const MoeBenchResult& result : *results)
+    std::puts(options.json ? result.ToJson().c_str() : result.ToText().c_str());
   return 0;
 }
 
@@ -35,13 +36,14 @@ void AddBenchMoe(Commands& commands) {
   CLI::App* sub = commands.AddTo(
       "bench", "moe", "one layer of routed experts on cold weights against the roofline",
       "  tandem bench moe --shape k2.6 --tokens 1\n"
-      "  tandem bench moe --shape k2.6 --experts 64 --tokens 512 --json\n"
+      "  tandem bench moe --shape k2.6 --tokens 1 8 64 512 2048 --json\n"
       "  tandem bench moe --shape k2.6 --tokens 64 --skew zipf:0.8 --threads 1");
   sub->add_option("--shape", options->shape, "k2.6, k2, moonlight or small")->capture_default_str();
   sub->add_option("--experts", options->experts, "experts per layer instead of the shape's");
-  sub->add_option("--tokens", options->bench.tokens, "tokens of one step")
+  sub->add_option("--tokens", options->bench.tokens,
+                  "tokens of one step; several numbers are measured one after the other")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 20));
   sub->add_option("--kernel", options->bench.kernel, "force a kernel, e.g. avx2");
   sub->add_option("--activations", options->activations, "int8, int8x2 or bf16")
       ->capture_default_str()
@@ -59,7 +61,7 @@ void AddBenchMoe(Commands& commands) {
                                             {"replicated", ExpertHome::kReplicated}}));
   sub->add_option("--runs", options->bench.runs, "0: about two seconds of runs");
   sub->add_option("--seed", options->bench.seed, "of weights and routing")->capture_default_str();
-  sub->add_flag("--json", options->json, "one JSON object");
+  sub->add_flag("--json", options->json, "one JSON object per number of tokens");
   commands.OnRun(sub, [options] { return BenchMoe(*options); });
 }
 
