@@ -239,6 +239,7 @@ absl::StatusOr<std::vector<MoeBenchResult>> RunMoeBench(const MoeBenchOptions& o
   TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<CpuExperts> experts,
                           MakeExperts(options, random, team, common));
 
+  const WorkerTeam::Awake awake(team);  // as in an engine that has requests
   std::vector<MoeBenchResult> results;
   for (const int32_t tokens : options.tokens) {
     MoeBenchResult& result = results.emplace_back(common);

@@ -1,5 +1,6 @@
 #include <condition_variable>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "engine/text/chat_format.h"

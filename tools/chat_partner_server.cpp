@@ -1,4 +1,5 @@
 #include <grpcpp/grpcpp.h>
+#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <mutex>

@@ -1,5 +1,6 @@
 // tandem chat: a conversation in the terminal, with a model in this process or with a server.
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include <atomic>
 #include <cstdio>

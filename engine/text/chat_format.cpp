@@ -1,5 +1,7 @@
 #include "engine/text/chat_format.h"
 
+#include <nlohmann/json.hpp>
+
 #include "absl/strings/str_cat.h"
 #include "engine/text/chat_message.h"
 #include "engine/text/prompt_builder.h"

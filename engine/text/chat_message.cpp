@@ -1,5 +1,6 @@
 #include "engine/text/chat_message.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"

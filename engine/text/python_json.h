@@ -3,7 +3,7 @@
 // Integers outside 64 bits arrive as floats from the JSON parser and are printed as such.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "core/status.h"

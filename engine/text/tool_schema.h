@@ -2,7 +2,7 @@
 // declarations can express (kimi_k26: TypeScript tool declaration). tool_typescript.cpp prints it.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>

@@ -1,6 +1,7 @@
 // Prints tool declarations in the TypeScript form that Kimi was trained on (kimi_k26: TypeScript
 // tool declaration).
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "engine/text/chat_format.h"

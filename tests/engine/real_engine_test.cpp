@@ -1,6 +1,7 @@
 // The whole engine over real checkpoints: a small random one in K2.6's format, and the demo model.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <cstdlib>

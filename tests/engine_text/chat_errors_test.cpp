@@ -1,5 +1,6 @@
 // Bad conversations give INVALID_ARGUMENT with the place, and nothing crashes.
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <limits>
 #include <random>

@@ -1,6 +1,7 @@
 #include "engine/text/chat_format.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 

@@ -1,6 +1,7 @@
 // Known answers of the published model: every text and every conversation, exactly. They lie
 // outside the project; TANDEM_KIMI_DATA names their folder.
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <cstdlib>
 #include <fstream>

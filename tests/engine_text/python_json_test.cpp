@@ -2,6 +2,7 @@
 #include "engine/text/python_json.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <limits>
 

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "engine/text/chat_format.h"
 #include "engine/text/python_json.h"
