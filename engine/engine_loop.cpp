@@ -114,7 +114,10 @@ bool EngineLoop::TakeInbox() {
   work_.wait(lock, [this] { return stopping_ || scheduled_ > 0 || !inbox_.empty(); });
   for (auto& sequence : inbox_) scheduler_.Enqueue(std::move(sequence));
   inbox_.clear();
-  scheduled_ = scheduler_.waiting() + scheduler_.running();
+  // With the inbox empty, these are all that stats() shows: a request is always somewhere.
+  stats_.waiting = scheduler_.waiting();
+  stats_.running = scheduler_.running();
+  scheduled_ = stats_.waiting + stats_.running;
   return !stopping_;
 }
 
