@@ -17,9 +17,11 @@ struct Options {
 };
 
 int Verify(const Options& options, WorkerTeam& team) {
-  ProgressPrinter printer("checking");
-  const absl::Status status =
-      VerifyImage(options.verify, team, options.quiet ? ProgressFn() : printer.Fn());
+  absl::Status status;
+  {
+    ProgressPrinter printer("checking");
+    status = VerifyImage(options.verify, team, options.quiet ? ProgressFn() : printer.Fn());
+  }
   if (!status.ok()) return Fail(status);
   std::printf("%s: every weight is as it was written\n", options.verify.c_str());
   return 0;
