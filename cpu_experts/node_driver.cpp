@@ -45,7 +45,6 @@ absl::StatusOr<std::unique_ptr<NodeDriver>> NodeDriver::Create(const MoeDriverSh
   TANDEM_ASSIGN_OR_RETURN(d.scratch_, NumaBuffer::Allocate(d.workers_ * kWorkerBytes, home));
   d.expert_begin_.resize(shape.max_experts + 1);
   d.chunks_.reserve(shape.max_experts + pairs / kMaxTokens + 1);
-  d.pair_tokens_.resize(pairs);
   d.x_rows_.resize(pairs);
   d.h_rows_.resize(pairs);
   d.y_rows_.resize(pairs);
@@ -140,7 +139,6 @@ void NodeDriver::PlacePairs() {
     for (int64_t k = 0; k < in_.expert_ids.dim(1); ++k) {
       if (!Takes(t, k)) continue;
       const int32_t pair = expert_begin_[in_.expert_ids(t, k)]++;  // ends as the next one's begin
-      pair_tokens_[pair] = static_cast<int32_t>(t);
       x_rows_[pair] = x_.as<uint8_t>() + t * x_bytes;
       h_rows_[pair] = h_.as<uint8_t>() + pair * h_bytes;
       y_rows_[pair] = y_.row(t);

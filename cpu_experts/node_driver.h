@@ -113,8 +113,7 @@ class NodeDriver {
 
   std::vector<int32_t> expert_begin_;  // [max_experts + 1] first pair of each expert
   std::vector<Chunk> chunks_;
-  std::vector<int32_t> pair_tokens_;    // [pairs], in order of experts
-  std::vector<const uint8_t*> x_rows_;  // [pairs]
+  std::vector<const uint8_t*> x_rows_;  // [pairs], in order of experts
   std::vector<uint8_t*> h_rows_;        // [pairs]
   std::vector<float*> y_rows_;          // [pairs]
   std::vector<float> pair_weights_;     // [pairs]
