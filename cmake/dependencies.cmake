@@ -8,4 +8,5 @@ find_package(CLI11 REQUIRED)
 find_package(spdlog REQUIRED)
 pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+find_package(Boost 1.74 REQUIRED COMPONENTS context)  # fibers of the emulated GPU
 find_library(NUMA_LIBRARY numa REQUIRED)

@@ -64,16 +64,6 @@ void ClearPadding(const ExpertLayout& layout, int64_t block_bytes, uint8_t* out)
 
 }  // namespace
 
-std::vector<int64_t> ShardColumns(int64_t intermediate, int n) {
-  TANDEM_CHECK(intermediate > 0 && intermediate % kShardUnit == 0, "columns come in units of 32");
-  TANDEM_CHECK(n >= 1 && n <= MaxShards(intermediate), "every shard gets a unit of columns");
-  const int64_t units = intermediate / kShardUnit;
-  std::vector<int64_t> columns = {0};
-  for (int s = 0; s < n; ++s)
-    columns.push_back(columns.back() + (units / n + (s < units % n ? 1 : 0)) * kShardUnit);
-  return columns;
-}
-
 ExpertWeights SliceColumns(const ExpertWeights& weights, int64_t begin, int64_t end) {
   TANDEM_CHECK(begin % kShardUnit == 0 && end % kShardUnit == 0, "cuts lie between groups");
   const Int4Matrix& down = weights.down;
@@ -81,16 +71,6 @@ ExpertWeights SliceColumns(const ExpertWeights& weights, int64_t begin, int64_t 
           SliceRows(weights.up, begin, end),
           {Inputs(down.packed, begin / 2, end / 2),
            Inputs(down.scales, begin / kGroupInputs, end / kGroupInputs)}};
-}
-
-ShardedLayout::ShardedLayout(int64_t hidden, int64_t intermediate, int n)
-    : columns_(ShardColumns(intermediate, n)), offsets_{0} {
-  for (int s = 0; s < n; ++s) {
-    layouts_.push_back({hidden, columns_[s + 1] - columns_[s]});
-    const int64_t blocks =
-        (layouts_.back().bytes() + kShardBlockAlignment - 1) / kShardBlockAlignment;
-    offsets_.push_back(offsets_.back() + blocks * kShardBlockAlignment);
-  }
 }
 
 void PackShards(const ShardedLayout& layout, const ExpertWeights& weights, uint8_t* out) {

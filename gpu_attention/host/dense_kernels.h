@@ -15,11 +15,11 @@
 
 namespace tandem {
 
-inline constexpr int32_t kPanelRows = 32;  // output rows of a panel
+inline constexpr int32_t kDensePanelRows = 32;  // output rows of a panel
 inline constexpr int32_t kScaleGroup =
     128;  // inputs that share a scale, of weights and activations
 // One group of an INT8 panel: 32 BF16 scales, then 64 lines of 32 rows x 2 inputs.
-inline constexpr int64_t kInt8GroupBytes = kPanelRows * 2 + kPanelRows * kScaleGroup;
+inline constexpr int64_t kInt8GroupBytes = kDensePanelRows * 2 + kDensePanelRows * kScaleGroup;
 
 // y[t, r] = sum_k w[r, k] * x[t, k], for the rows of some consecutive panels.
 struct LinearArgs {

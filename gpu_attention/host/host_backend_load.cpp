@@ -84,8 +84,9 @@ absl::Status HostBackend::Reserve(const DenseBackendOptions& options) {
   TANDEM_ASSIGN_OR_RETURN(cache_, LatentCache::Create(s.layers, options.kv_pages, s.cache_dim()));
   TANDEM_ASSIGN_OR_RETURN(h_, RowBuffer::Allocate(tokens, s.hidden));
   TANDEM_ASSIGN_OR_RETURN(x_, RowBuffer::Allocate(tokens, s.hidden));
-  TANDEM_ASSIGN_OR_RETURN(logits_, RowBuffer::Allocate(tokens, s.vocab + kPanelRows));
-  TANDEM_ASSIGN_OR_RETURN(router_logits_, RowBuffer::Allocate(tokens, 2 * s.experts + kPanelRows));
+  TANDEM_ASSIGN_OR_RETURN(logits_, RowBuffer::Allocate(tokens, s.vocab + kDensePanelRows));
+  TANDEM_ASSIGN_OR_RETURN(router_logits_,
+                          RowBuffer::Allocate(tokens, 2 * s.experts + kDensePanelRows));
   const int32_t widest = std::max(
       {s.hidden, s.q_lora_rank, s.heads * s.v_dim, s.dense_intermediate, s.shared_intermediate()});
   TANDEM_ASSIGN_OR_RETURN(activations_, ActivationBuffer::Allocate(tokens, widest));

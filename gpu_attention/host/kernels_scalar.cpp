@@ -11,13 +11,13 @@ namespace {
 
 float WeightBf16(const std::byte* panel, int32_t k, int32_t row) {
   bf16 w;
-  std::memcpy(&w, panel + (int64_t{k / 2} * kPanelRows * 2 + row * 2 + k % 2) * 2, 2);
+  std::memcpy(&w, panel + (int64_t{k / 2} * kDensePanelRows * 2 + row * 2 + k % 2) * 2, 2);
   return ToFloat(w);
 }
 
 float WeightF32(const std::byte* panel, int32_t k, int32_t row) {
   float w;
-  std::memcpy(&w, panel + (int64_t{k} * kPanelRows + row) * 4, 4);
+  std::memcpy(&w, panel + (int64_t{k} * kDensePanelRows + row) * 4, 4);
   return w;
 }
 
@@ -26,11 +26,11 @@ void LinearFloat(const LinearArgs& a) {
   for (int32_t panel = 0; panel < a.n_panels; ++panel) {
     const std::byte* w = a.panels + panel * a.panel_bytes;
     for (int32_t t = 0; t < a.tokens; ++t) {
-      for (int32_t row = 0; row < kPanelRows; ++row) {
+      for (int32_t row = 0; row < kDensePanelRows; ++row) {
         float sum = 0;
         for (int32_t k = 0; k < a.cols; ++k)
           sum = std::fma(kWeight(w, k, row), a.x[t * a.x_stride + k], sum);
-        a.y[t * a.y_stride + panel * kPanelRows + row] = sum;
+        a.y[t * a.y_stride + panel * kDensePanelRows + row] = sum;
       }
     }
   }
@@ -40,7 +40,7 @@ void LinearFloat(const LinearArgs& a) {
 int32_t GroupDot(const std::byte* lines, int32_t row, const int16_t* x) {
   int32_t sum = 0;
   for (int32_t k = 0; k < kScaleGroup; ++k)
-    sum += static_cast<int8_t>(lines[k / 2 * kPanelRows * 2 + row * 2 + k % 2]) * x[k];
+    sum += static_cast<int8_t>(lines[k / 2 * kDensePanelRows * 2 + row * 2 + k % 2]) * x[k];
   return sum;
 }
 
@@ -49,18 +49,18 @@ void LinearInt8(const LinearArgs& a) {
   for (int32_t panel = 0; panel < a.n_panels; ++panel) {
     const std::byte* w = a.panels + panel * a.panel_bytes;
     for (int32_t t = 0; t < a.tokens; ++t) {
-      for (int32_t row = 0; row < kPanelRows; ++row) {
+      for (int32_t row = 0; row < kDensePanelRows; ++row) {
         float sum = 0;
         for (int32_t g = 0; g < groups; ++g) {
           const std::byte* group = w + g * kInt8GroupBytes;
           bf16 scale;
           std::memcpy(&scale, group + row * 2, 2);
-          const int32_t dot = GroupDot(group + kPanelRows * 2, row,
+          const int32_t dot = GroupDot(group + kDensePanelRows * 2, row,
                                        a.xq + t * a.xq_stride + int64_t{g} * kScaleGroup);
           sum = std::fma(static_cast<float>(dot),
                          ToFloat(scale) * a.xq_scales[t * a.xq_scales_stride + g], sum);
         }
-        a.y[t * a.y_stride + panel * kPanelRows + row] = sum;
+        a.y[t * a.y_stride + panel * kDensePanelRows + row] = sum;
       }
     }
   }

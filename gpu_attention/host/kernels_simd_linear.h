@@ -12,7 +12,7 @@
 namespace tandem {
 namespace {
 
-constexpr int kPanelVectors = kPanelRows / kLanes;
+constexpr int kPanelVectors = kDensePanelRows / kLanes;
 
 // The part of a linear layer that one call of a tile computes.
 struct TileArgs {
@@ -38,7 +38,9 @@ TANDEM_INLINE void AddProducts(VecF (&sum)[kTokens][kVectors], const VecF (&weig
 template <class W>
 struct FloatTile {
   static constexpr int kBlockCols = W::kBlockCols;
-  static constexpr int64_t BytesOf(int32_t cols) { return W::kBytes * int64_t{cols} * kPanelRows; }
+  static constexpr int64_t BytesOf(int32_t cols) {
+    return W::kBytes * int64_t{cols} * kDensePanelRows;
+  }
 
   template <int kTokens, int kVectors>
   TANDEM_INLINE static void Run(const LinearArgs& a, const TileArgs& tile) {
@@ -74,7 +76,7 @@ struct FloatTile {
 // Pairs: a 32-bit lane holds two consecutive inputs of its row.
 struct Bf16Weights {
   static constexpr int kBlockCols = 256;
-  static constexpr int kBytes = 2, kVectorBytes = kLanes * 4, kPairBytes = kPanelRows * 4;
+  static constexpr int kBytes = 2, kVectorBytes = kLanes * 4, kPairBytes = kDensePanelRows * 4;
   TANDEM_INLINE static VecF First(const std::byte* w, int v) {
     return FirstOfPairs(LoadPairs(w + v * kVectorBytes));
   }
@@ -86,12 +88,12 @@ struct Bf16Weights {
 // Not in pairs: one line of 32 rows per input.
 struct F32Weights {
   static constexpr int kBlockCols = 128;
-  static constexpr int kBytes = 4, kVectorBytes = kLanes * 4, kPairBytes = kPanelRows * 8;
+  static constexpr int kBytes = 4, kVectorBytes = kLanes * 4, kPairBytes = kDensePanelRows * 8;
   TANDEM_INLINE static VecF First(const std::byte* w, int v) {
     return Load(reinterpret_cast<const float*>(w) + v * kLanes);
   }
   TANDEM_INLINE static VecF Second(const std::byte* w, int v) {
-    return Load(reinterpret_cast<const float*>(w) + kPanelRows + v * kLanes);
+    return Load(reinterpret_cast<const float*>(w) + kDensePanelRows + v * kLanes);
   }
 };
 
@@ -106,7 +108,7 @@ struct Int8Tile {
 
   template <int kTokens, int kVectors>
   TANDEM_INLINE static void Run(const LinearArgs& a, const TileArgs& tile) {
-    constexpr int kLine = kPanelRows * 2;  // bytes of two inputs of 32 rows
+    constexpr int kLine = kDensePanelRows * 2;  // bytes of two inputs of 32 rows
     const std::byte* group = tile.weights;
     const int32_t end = tile.first_col + tile.n_cols;
     for (int32_t col = tile.first_col; col < end; col += kScaleGroup, group += kInt8GroupBytes) {
@@ -182,7 +184,7 @@ void LinearPanels(const LinearArgs& a) {
                        .n_cols = block < a.cols - col ? block : a.cols - col,
                        .first_token = 0,
                        .first_vector = 0,
-                       .y = a.y + panel * kPanelRows};
+                       .y = a.y + panel * kDensePanelRows};
       for (; tile.first_token < a.tokens; tile.first_token += kMaxTokens) {
         const int32_t left = a.tokens - tile.first_token;
         RunTileOf<Tile>(left < kMaxTokens ? left : kMaxTokens, a, tile);

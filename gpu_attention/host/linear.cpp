@@ -25,7 +25,7 @@ void LinearPanelRange(const DenseKernels& kernels, const PackedMatrix& w, int32_
       .xq_stride = in.xq_stride,
       .xq_scales = in.scales,
       .xq_scales_stride = in.scales_stride,
-      .y = y + int64_t{first_panel} * kPanelRows,
+      .y = y + int64_t{first_panel} * kDensePanelRows,
       .y_stride = y_stride,
   };
   switch (w.format()) {

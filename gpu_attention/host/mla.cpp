@@ -35,14 +35,14 @@ absl::StatusOr<Mla> Mla::Create(const HostContext& context) {
   Mla m;
   m.padded_dim_ = RoundUp(s.cache_dim(), 16);
   // The up-projection writes whole panels, so a row has room for them.
-  m.query_stride_ = std::max(m.padded_dim_, RoundUp(s.kv_lora_rank, kPanelRows));
+  m.query_stride_ = std::max(m.padded_dim_, RoundUp(s.kv_lora_rank, kDensePanelRows));
   TANDEM_ASSIGN_OR_RETURN(
-      m.qa_kva_,
-      RowBuffer::Allocate(context.max_tokens, RoundUp(s.q_lora_rank + s.cache_dim(), kPanelRows)));
+      m.qa_kva_, RowBuffer::Allocate(context.max_tokens,
+                                     RoundUp(s.q_lora_rank + s.cache_dim(), kDensePanelRows)));
   TANDEM_ASSIGN_OR_RETURN(m.attended_,
                           RowBuffer::Allocate(context.max_tokens, int64_t{s.heads} * s.v_dim));
-  TANDEM_ASSIGN_OR_RETURN(m.out_,
-                          RowBuffer::Allocate(context.max_tokens, RoundUp(s.hidden, kPanelRows)));
+  TANDEM_ASSIGN_OR_RETURN(
+      m.out_, RowBuffer::Allocate(context.max_tokens, RoundUp(s.hidden, kDensePanelRows)));
   TANDEM_ASSIGN_OR_RETURN(
       m.queries_, NumaBuffer::Allocate(sizeof(float) * block * s.heads * int64_t{m.query_stride_}));
   TANDEM_ASSIGN_OR_RETURN(
@@ -52,7 +52,7 @@ absl::StatusOr<Mla> Mla::Create(const HostContext& context) {
   for (Scratch& scratch : m.scratch_) {
     TANDEM_ASSIGN_OR_RETURN(
         scratch.head,
-        RowBuffer::Allocate(block, RoundUp(std::max(s.qk_dim(), s.v_dim), kPanelRows)));
+        RowBuffer::Allocate(block, RoundUp(std::max(s.qk_dim(), s.v_dim), kDensePanelRows)));
     TANDEM_ASSIGN_OR_RETURN(
         scratch.activations,
         ActivationBuffer::Allocate(block, std::max(s.qk_nope_dim, s.kv_lora_rank)));

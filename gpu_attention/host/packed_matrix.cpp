@@ -12,9 +12,9 @@ constexpr int32_t RoundUp(int32_t n, int32_t unit) { return (n + unit - 1) / uni
 int64_t PanelBytes(WeightFormat format, int32_t padded_cols) {
   switch (format) {
     case WeightFormat::kBf16:
-      return int64_t{padded_cols} * kPanelRows * 2;
+      return int64_t{padded_cols} * kDensePanelRows * 2;
     case WeightFormat::kF32:
-      return int64_t{padded_cols} * kPanelRows * 4;
+      return int64_t{padded_cols} * kDensePanelRows * 4;
     case WeightFormat::kInt8:
       return padded_cols / kScaleGroup * kInt8GroupBytes;
   }
@@ -33,7 +33,7 @@ bf16 RoundUpToBf16(float x) {
   return rounded;
 }
 
-// One row of one group: 64 pairs, `kPanelRows * 2` bytes apart.
+// One row of one group: 64 pairs, `kDensePanelRows * 2` bytes apart.
 void QuantizeRow(const float* values, std::byte* scale_at, std::byte* pairs) {
   // Bits of positive floats order as integers, which even the baseline compares in vectors.
   int32_t max_bits = 0;
@@ -49,7 +49,7 @@ void QuantizeRow(const float* values, std::byte* scale_at, std::byte* pairs) {
     q[k] =
         static_cast<int8_t>(std::bit_cast<int32_t>(values[k] * inverse + 12582912.0f) - 0x4b400000);
   for (int32_t pair = 0; pair < kScaleGroup / 2; ++pair)
-    std::memcpy(pairs + int64_t{pair} * kPanelRows * 2, q + pair * 2, 2);
+    std::memcpy(pairs + int64_t{pair} * kDensePanelRows * 2, q + pair * 2, 2);
 }
 
 }  // namespace
@@ -61,7 +61,7 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Allocate(WeightFormat format, int32_t
   m.rows_ = rows;
   m.cols_ = cols;
   m.padded_cols_ = RoundUp(cols, format == WeightFormat::kInt8 ? kScaleGroup : 2);
-  m.panels_ = RoundUp(rows, kPanelRows) / kPanelRows;
+  m.panels_ = RoundUp(rows, kDensePanelRows) / kDensePanelRows;
   m.count_ = count;
   m.panel_bytes_ = PanelBytes(format, m.padded_cols_);
   // The kernels prefetch a little past the end, which needs no memory there.
@@ -72,8 +72,8 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Allocate(WeightFormat format, int32_t
 template <class T>
 void PackedMatrix::PackPanel(const View<const T, 2>& source, int32_t index, int32_t first_row,
                              int32_t panel) {
-  const int32_t begin = std::max(first_row, panel * kPanelRows);
-  const int32_t end = std::min<int32_t>(first_row + source.dim(0), (panel + 1) * kPanelRows);
+  const int32_t begin = std::max(first_row, panel * kDensePanelRows);
+  const int32_t end = std::min<int32_t>(first_row + source.dim(0), (panel + 1) * kDensePanelRows);
   std::byte* out = const_cast<std::byte*>(this->panel(index, panel));
   const int64_t step = source.stride(1);
   auto from = [&](int32_t row) { return source.data() + (row - first_row) * source.stride(0); };
@@ -88,8 +88,8 @@ void PackedMatrix::PackPanel(const View<const T, 2>& source, int32_t index, int3
         } else {
           for (int32_t k = 0; k < n; ++k) values[k] = AsFloat(x[k * step]);
         }
-        const int32_t r = row % kPanelRows;
-        QuantizeRow(values, out + r * 2, out + kPanelRows * 2 + r * 2);
+        const int32_t r = row % kDensePanelRows;
+        QuantizeRow(values, out + r * 2, out + kDensePanelRows * 2 + r * 2);
       }
     }
   } else if (format_ == WeightFormat::kBf16) {
@@ -98,15 +98,15 @@ void PackedMatrix::PackPanel(const View<const T, 2>& source, int32_t index, int3
       const int32_t stop = std::min(cols_, col + 64);
       for (int32_t row = begin; row < end; ++row) {
         const T* x = from(row);
-        std::byte* to = out + (row % kPanelRows) * 4;
+        std::byte* to = out + (row % kDensePanelRows) * 4;
         int32_t k = col;
         for (; k + 2 <= stop; k += 2) {
           const bf16 pair[2] = {AsBf16(x[k * step]), AsBf16(x[(k + 1) * step])};
-          std::memcpy(to + int64_t{k} * kPanelRows * 2, pair, 4);
+          std::memcpy(to + int64_t{k} * kDensePanelRows * 2, pair, 4);
         }
         if (k < stop) {
           const bf16 last = AsBf16(x[k * step]);
-          std::memcpy(to + int64_t{k} * kPanelRows * 2, &last, 2);
+          std::memcpy(to + int64_t{k} * kDensePanelRows * 2, &last, 2);
         }
       }
     }
@@ -114,7 +114,7 @@ void PackedMatrix::PackPanel(const View<const T, 2>& source, int32_t index, int3
     for (int32_t row = begin; row < end; ++row) {
       for (int32_t k = 0; k < cols_; ++k) {
         const float value = AsFloat(from(row)[k * step]);
-        std::memcpy(out + (int64_t{k} * kPanelRows + row % kPanelRows) * 4, &value, 4);
+        std::memcpy(out + (int64_t{k} * kDensePanelRows + row % kDensePanelRows) * 4, &value, 4);
       }
     }
   }
@@ -126,8 +126,8 @@ void PackedMatrix::PackRows(const View<const T, 2>& source, int32_t index, int32
   TANDEM_CHECK(index < count_ && first_row + source.dim(0) <= rows_ && source.dim(1) == cols_,
                "a source lies inside the matrix it is packed into");
   if (source.dim(0) == 0) return;
-  const int32_t first = first_row / kPanelRows;
-  const auto last = static_cast<int32_t>((first_row + source.dim(0) - 1) / kPanelRows);
+  const int32_t first = first_row / kDensePanelRows;
+  const auto last = static_cast<int32_t>((first_row + source.dim(0) - 1) / kDensePanelRows);
   auto pack = [&](int64_t begin, int64_t end, int) {
     for (int64_t p = begin; p < end; ++p)
       PackPanel(source, index, first_row, first + static_cast<int32_t>(p));

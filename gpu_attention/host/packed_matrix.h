@@ -40,7 +40,7 @@ class PackedMatrix {
   WeightFormat format() const { return format_; }
   int32_t rows() const { return rows_; }
   int32_t cols() const { return cols_; }
-  int32_t padded_rows() const { return panels_ * kPanelRows; }
+  int32_t padded_rows() const { return panels_ * kDensePanelRows; }
   int32_t padded_cols() const { return padded_cols_; }
   int32_t panels() const { return panels_; }  // of one matrix
   int32_t count() const { return count_; }

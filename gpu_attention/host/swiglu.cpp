@@ -30,8 +30,9 @@ absl::StatusOr<SwiGlu> SwiGlu::Create(const HostContext& context) {
                                   s.moe_layers() > 0 ? s.shared_intermediate() : 0);
   SwiGlu m;
   TANDEM_ASSIGN_OR_RETURN(m.inner_,
-                          RowBuffer::Allocate(context.max_tokens, 2 * widest + kPanelRows));
-  TANDEM_ASSIGN_OR_RETURN(m.out_, RowBuffer::Allocate(context.max_tokens, s.hidden + kPanelRows));
+                          RowBuffer::Allocate(context.max_tokens, 2 * widest + kDensePanelRows));
+  TANDEM_ASSIGN_OR_RETURN(m.out_,
+                          RowBuffer::Allocate(context.max_tokens, s.hidden + kDensePanelRows));
   return m;
 }
 
