@@ -13,8 +13,6 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelShape& shape, in
   model->max_rows_ = max_rows;
   model->dense_ = std::move(dense);
   model->experts_ = std::move(experts);
-  TANDEM_ASSIGN_OR_RETURN(model->expert_sums_,
-                          NumaBuffer::Allocate(sizeof(float) * max_rows * shape.hidden));
   return model;
 }
 
@@ -24,45 +22,55 @@ absl::Status Model::Forward(const StepBatch& batch) {
   TraceSpan step("step", rows);
   {
     TraceSpan span("embed", rows);
-    dense_->BeginStep(batch);
+    TANDEM_RETURN_IF_ERROR(dense_->BeginStep(batch));
   }
+  // While the experts of one part are computed, the backend is at the other.
+  const int parts = dense_->parts();
+  for (int part = 0; part < parts; ++part) Start({0}, part);
   for (LayerId layer{0}; layer.value < shape_.layers; ++layer.value) {
-    {
-      TraceSpan span("attention", layer.value);
-      dense_->Attention(layer);
-    }
-    if (shape_.is_moe(layer.value)) {
-      TANDEM_RETURN_IF_ERROR(MoeLayer(layer));
-    } else {
-      TraceSpan span("dense_mlp", layer.value);
-      dense_->DenseMlp(layer);
+    for (int part = 0; part < parts; ++part) {
+      if (shape_.is_moe(layer.value)) TANDEM_RETURN_IF_ERROR(Finish(layer, part));
+      if (layer.value + 1 < shape_.layers) Start({layer.value + 1}, part);
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status Model::MoeLayer(LayerId layer) {
-  RoutedTokens routed;
+void Model::Start(LayerId layer, int part) {
+  {
+    TraceSpan span("attention", layer.value);
+    dense_->Attention(layer, part);
+  }
+  if (!shape_.is_moe(layer.value)) {
+    TraceSpan span("dense_mlp", layer.value);
+    dense_->DenseMlp(layer, part);
+    return;
+  }
   {
     TraceSpan span("route", layer.value);
-    routed = dense_->Route(layer);
+    dense_->Route(layer, part);
+  }
+  TraceSpan span("shared_experts", layer.value);
+  dense_->SharedExperts(layer, part);
+}
+
+absl::Status Model::Finish(LayerId layer, int part) {
+  RoutedTokens routed;
+  {
+    TraceSpan span("await_routed", layer.value);
+    TANDEM_ASSIGN_OR_RETURN(routed, dense_->Routed(layer, part));
   }
   TANDEM_RETURN_IF_ERROR(experts_->EnsureVerified(layer, routed.expert_ids));
-  const View<float, 2> sums(expert_sums_.as<float>(), {routed.hidden.dim(0), shape_.hidden});
-  {
-    TraceSpan span("shared_experts", layer.value);
-    dense_->SharedExperts(layer);
-  }
   {
     TraceSpan span("cold_experts", layer.value);
-    experts_->Forward(layer, routed, sums);
+    experts_->Forward(layer, routed, dense_->ExpertSums(part));
   }
   TraceSpan span("add_experts", layer.value);
-  dense_->AddExperts(layer, sums);
+  dense_->AddExperts(layer, part);
   return absl::OkStatus();
 }
 
-View<const float, 2> Model::Logits(std::span<const int32_t> rows) {
+absl::StatusOr<View<const float, 2>> Model::Logits(std::span<const int32_t> rows) {
   TraceSpan span("head", static_cast<int64_t>(rows.size()));
   return dense_->Logits(rows);
 }

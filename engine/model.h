@@ -6,7 +6,6 @@
 #include <memory>
 #include <span>
 
-#include "core/memory.h"
 #include "core/model_shape.h"
 #include "core/status.h"
 #include "cpu_experts/experts.h"
@@ -24,13 +23,14 @@ class Model {
                                                        std::unique_ptr<CpuExperts> experts);
 
   // Computes one step up to the last layer and caches its tokens. The spans of `batch` must stay
-  // valid until the last Logits() of the step. REQUIRES: at most max_rows rows. Error: DATA_LOSS
-  // when an expert that the step needs turns out to be damaged; then nothing was computed that may
-  // be used.
+  // valid until the last Logits() of the step. REQUIRES: at most max_rows rows. Errors: DATA_LOSS
+  // when an expert that the step needs turns out to be damaged, UNAVAILABLE when the device fails;
+  // then nothing was computed that may be used.
   absl::Status Forward(const StepBatch& batch);
 
-  // Logits of some rows of the last Forward(); valid until the next call. [rows, vocab]
-  View<const float, 2> Logits(std::span<const int32_t> rows);
+  // Logits of some rows of the last Forward(); valid until the next call. [rows, vocab]. Errors:
+  // UNAVAILABLE when the device failed.
+  absl::StatusOr<View<const float, 2>> Logits(std::span<const int32_t> rows);
 
   const ModelShape& shape() const { return shape_; }
   const DenseBackend& dense() const { return *dense_; }
@@ -38,13 +38,14 @@ class Model {
 
  private:
   Model() = default;
-  absl::Status MoeLayer(LayerId layer);
+  // A layer's part up to where the experts are needed, and from there on.
+  void Start(LayerId layer, int part);
+  absl::Status Finish(LayerId layer, int part);
 
   ModelShape shape_;
   int32_t max_rows_ = 0;
   std::unique_ptr<DenseBackend> dense_;
   std::unique_ptr<CpuExperts> experts_;
-  NumaBuffer expert_sums_;  // [max_rows, hidden] float: the routed experts' answer
 };
 
 }  // namespace tandem

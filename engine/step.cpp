@@ -25,19 +25,24 @@ StepRunner::StepRunner(Model& model, WorkerTeam& team)
 
 StepCounts StepRunner::Run(const std::vector<PlannedSlice>& plan) {
   counts_ = {};
-  if (const absl::Status status = Forward(plan); !status.ok()) {
+  if (const absl::Status status = RunAll(plan); !status.ok()) {
     LogError("a step failed: {}", std::string(status.message()));
     for (const PlannedSlice& slice : plan)
-      slice.sequence->End(FinishReason::kError, status, Clock::now());
+      if (!slice.sequence->ended()) slice.sequence->End(FinishReason::kError, status, Clock::now());
     return {};
   }
+  return counts_;
+}
+
+absl::Status StepRunner::RunAll(const std::vector<PlannedSlice>& plan) {
+  TANDEM_RETURN_IF_ERROR(Forward(plan));
   for (size_t begin = 0; begin < wanted_.size(); begin += kLogitRows)
-    FinishRows(
-        std::span(wanted_).subspan(begin, std::min<size_t>(kLogitRows, wanted_.size() - begin)));
+    TANDEM_RETURN_IF_ERROR(FinishRows(
+        std::span(wanted_).subspan(begin, std::min<size_t>(kLogitRows, wanted_.size() - begin))));
   for (const PlannedSlice& slice : plan)
     if (slice.sequence->scoring() && !slice.sequence->prefilling() && !slice.sequence->ended())
       slice.sequence->EndScoring();
-  return counts_;
+  return absl::OkStatus();
 }
 
 absl::Status StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
@@ -65,10 +70,10 @@ absl::Status StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
   return absl::OkStatus();
 }
 
-void StepRunner::FinishRows(std::span<const WantedRow> wanted) {
+absl::Status StepRunner::FinishRows(std::span<const WantedRow> wanted) {
   std::vector<int32_t> rows;
   for (const WantedRow& w : wanted) rows.push_back(w.row);
-  const View<const float, 2> logits = model_.Logits(rows);
+  TANDEM_ASSIGN_OR_RETURN(const auto logits, model_.Logits(rows));
   std::vector<absl::StatusOr<GeneratedToken>> tokens(wanted.size());
   {
     TraceSpan span("sample", static_cast<int64_t>(wanted.size()));
@@ -92,6 +97,7 @@ void StepRunner::FinishRows(std::span<const WantedRow> wanted) {
       ++counts_.generated_tokens;
     }
   }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<GeneratedToken> StepRunner::Finish(const WantedRow& wanted,

@@ -34,8 +34,9 @@ class StepRunner {
     int32_t row;
     int32_t position;  // of its token in the sequence
   };
+  absl::Status RunAll(const std::vector<PlannedSlice>& plan);
   absl::Status Forward(const std::vector<PlannedSlice>& plan);  // fills wanted_
-  void FinishRows(std::span<const WantedRow> wanted);
+  absl::Status FinishRows(std::span<const WantedRow> wanted);
   absl::StatusOr<GeneratedToken> Finish(const WantedRow& wanted, std::span<const float> logits,
                                         int worker);
 

@@ -1,13 +1,19 @@
 // Everything that is not a cold expert: embedding, attention over the paged latent cache, router,
 // shared expert, dense MLP, head. host/ computes it on the CPU; cuda/ on an NVIDIA GPU.
 //
-// Call order of a step:  BeginStep;  per layer: Attention, then DenseMlp, or Route +
-// SharedExperts + AddExperts;  then Logits, as often as wanted. One thread calls it.
+// Order of a step, called by one thread:
+//   BeginStep;  per layer and part: Attention, then DenseMlp, or
+//     Route + SharedExperts + Routed, the experts' sums into ExpertSums(), AddExperts;
+//   then Logits, as often as wanted.
+// A part is a range of the step's rows: a backend that works beside the CPU may take them in two,
+// so that its work on one overlaps the experts of the other. A part's calls come in layer order;
+// between them may come calls for the other part. A backend may do what a call asks for earlier (a
+// graph of the whole step) or later (a queue), but Routed() and Logits() wait for what they return.
 //
-// Same request, same bits: what a row becomes depends on its own slice alone (its tokens, its
-// pages, its length), never on how many other rows share the step or a call of Logits(). Loading:
-// LoadGlobals and LoadLayer copy or convert what they are given; the views need not outlive the
-// call.
+// host/: same request, same bits: what a row becomes depends on its own slice alone (its tokens,
+// its pages, its length), never on how many other rows share the step or a call of Logits(). cuda/
+// only promises the bound of docs/numerics.md. Loading: LoadGlobals and LoadLayer copy or convert
+// what they are given; the views need not outlive the call.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +44,8 @@ struct DenseBackendOptions {
   std::string kernel = "";   // "" = best for this CPU, else a kernel name, or an error
 };
 
+class ExpertDevice;
+
 class DenseBackend {
  public:
   virtual ~DenseBackend() = default;
@@ -46,20 +54,34 @@ class DenseBackend {
   virtual absl::Status LoadLayer(LayerId layer, const LayerWeights& weights) = 0;
 
   // Embeds the tokens. REQUIRES: token ids in [0, vocab), pages long enough, tokens <= max_tokens.
-  // The spans of `batch` must stay valid until the step ends.
-  virtual void BeginStep(const StepBatch& batch) = 0;
+  // The spans of `batch` must stay valid until the step ends. Errors: UNAVAILABLE when the device
+  // is broken.
+  virtual absl::Status BeginStep(const StepBatch& batch) = 0;
+  // Into how many parts the running step's rows are cut: 2 if the batch asks for that and the
+  // backend does it, else 1.
+  virtual int parts() const { return 1; }
   // h += attention(norm(h)); writes the new latents into the pages.
-  virtual void Attention(LayerId layer) = 0;
+  virtual void Attention(LayerId layer, int part) = 0;
   // h += mlp(norm(h)), for a dense layer.
-  virtual void DenseMlp(LayerId layer) = 0;
-  // Norm, router, top-k. The views stay valid until the next call of Route().
-  virtual RoutedTokens Route(LayerId layer) = 0;
-  // h += shared(x), x the normed rows of the last Route().
-  virtual void SharedExperts(LayerId layer) = 0;
-  // h += y: the routed experts' answer. y [tokens, hidden]
-  virtual void AddExperts(LayerId layer, View<const float, 2> y) = 0;
-  // Final norm and head for some rows of the batch. Valid until the next step. [rows, vocab]
-  virtual View<const float, 2> Logits(std::span<const int32_t> rows) = 0;
+  virtual void DenseMlp(LayerId layer, int part) = 0;
+  // Norm, router, top-k.
+  virtual void Route(LayerId layer, int part) = 0;
+  // h += shared(x), x the normed rows of the last Route(). Experts that lie on the device, too.
+  virtual void SharedExperts(LayerId layer, int part) = 0;
+  // What Route() decided, once it has; valid until the part's next Route(). An expert that lies on
+  // the device appears as ~id. Errors: UNAVAILABLE naming layer and side when the device does not
+  // answer in time.
+  virtual absl::StatusOr<RoutedTokens> Routed(LayerId layer, int part) = 0;
+  // Where the routed experts' answer goes, before AddExperts(). [tokens of the part, hidden]
+  virtual View<float, 2> ExpertSums(int part) = 0;
+  // h += the sums.
+  virtual void AddExperts(LayerId layer, int part) = 0;
+  // Final norm and head for some rows of the batch. Valid until the next call. [rows, vocab].
+  // Errors: whatever went wrong on the device since BeginStep().
+  virtual absl::StatusOr<View<const float, 2>> Logits(std::span<const int32_t> rows) = 0;
+
+  // What routed experts it can take over; null: none.
+  virtual ExpertDevice* expert_device() { return nullptr; }
 
   // Copies page `from` over page `to` in all layers (copy-on-write of a shared prefix).
   virtual void CopyPage(int32_t from, int32_t to) = 0;

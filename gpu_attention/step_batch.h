@@ -20,6 +20,8 @@ struct SequenceSlice {
 struct StepBatch {
   std::span<const int32_t> token_ids;        // [tokens], rows grouped by sequence
   std::span<const SequenceSlice> sequences;  // in row order, covering all rows
+  // Where the second part of the rows begins, between two slices; 0: a single part.
+  int32_t second_part_row = 0;
 };
 
 }  // namespace tandem

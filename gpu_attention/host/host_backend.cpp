@@ -24,7 +24,7 @@ void HostBackend::NormRows(const std::vector<float>& weight) {
   });
 }
 
-void HostBackend::BeginStep(const StepBatch& batch) {
+absl::Status HostBackend::BeginStep(const StepBatch& batch) {
   const TraceSpan span("begin step", static_cast<int64_t>(batch.token_ids.size()));
   const ModelShape& s = context_.shape;
   TANDEM_CHECK(static_cast<int64_t>(batch.token_ids.size()) <= context_.max_tokens,
@@ -53,22 +53,23 @@ void HostBackend::BeginStep(const StepBatch& batch) {
     float* to = h_.row(t);
     for (int32_t i = 0; i < s.hidden; ++i) to[i] = ToFloat(from[i]);
   });
+  return absl::OkStatus();
 }
 
-void HostBackend::Attention(LayerId layer) {
+void HostBackend::Attention(LayerId layer, int) {
   const TraceSpan span("attention", layer.value);
   mla_.Forward(context_, step_, layers_[layer.value].attention, cache_, layer.value, activations_,
                x(), h());
 }
 
-void HostBackend::DenseMlp(LayerId layer) {
+void HostBackend::DenseMlp(LayerId layer, int) {
   const TraceSpan span("dense mlp", layer.value);
   const Layer& weights = layers_[layer.value];
   NormRows(weights.post_attention_norm);
   swiglu_.Forward(context_, weights.mlp, activations_, x(), h());
 }
 
-RoutedTokens HostBackend::Route(LayerId layer) {
+void HostBackend::Route(LayerId layer, int) {
   const TraceSpan span("route", layer.value);
   const ModelShape& s = context_.shape;
   const Layer& weights = layers_[layer.value];
@@ -95,23 +96,27 @@ RoutedTokens HostBackend::Route(LayerId layer) {
                   std::span(&expert_ids_[t * s.top_k], s.top_k),
                   std::span(&expert_weights_[t * s.top_k], s.top_k));
   });
-  return {.hidden = {routed_hidden_.as<bf16>(), {step_.tokens, s.hidden}},
-          .expert_ids = {expert_ids_.data(), {step_.tokens, s.top_k}},
-          .weights = {expert_weights_.data(), {step_.tokens, s.top_k}}};
 }
 
-void HostBackend::SharedExperts(LayerId layer) {
+absl::StatusOr<RoutedTokens> HostBackend::Routed(LayerId, int) {
+  const ModelShape& s = context_.shape;
+  return RoutedTokens{.hidden = {routed_hidden_.as<bf16>(), {step_.tokens, s.hidden}},
+                      .expert_ids = {expert_ids_.data(), {step_.tokens, s.top_k}},
+                      .weights = {expert_weights_.data(), {step_.tokens, s.top_k}}};
+}
+
+void HostBackend::SharedExperts(LayerId layer, int) {
   const TraceSpan span("shared experts", layer.value);
   if (context_.shape.shared_experts == 0) return;
   swiglu_.Forward(context_, layers_[layer.value].mlp, activations_, x(), h());
 }
 
-void HostBackend::AddExperts(LayerId layer, View<const float, 2> y) {
+void HostBackend::AddExperts(LayerId layer, int part) {
   const TraceSpan span("add experts", layer.value);
-  AddRows(context_.team, y, h());
+  AddRows(context_.team, ExpertSums(part), h());
 }
 
-View<const float, 2> HostBackend::Logits(std::span<const int32_t> rows) {
+absl::StatusOr<View<const float, 2>> HostBackend::Logits(std::span<const int32_t> rows) {
   const TraceSpan span("head", std::ssize(rows));
   const ModelShape& s = context_.shape;
   const auto n = static_cast<int64_t>(rows.size());
@@ -123,7 +128,7 @@ View<const float, 2> HostBackend::Logits(std::span<const int32_t> rows) {
   const LinearInput in =
       activations_.Prepare(context_.kernels, head_.format(), x_.Rows(n, s.hidden), &context_.team);
   Linear(context_.kernels, head_, in, context_.team, logits_.Rows(n, head_.padded_rows()));
-  return logits_.Rows(n, s.vocab);
+  return View<const float, 2>(logits_.Rows(n, s.vocab));
 }
 
 int64_t HostBackend::weight_bytes() const {

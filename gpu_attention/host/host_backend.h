@@ -24,13 +24,17 @@ class HostBackend final : public DenseBackend {
 
   absl::Status LoadGlobals(const GlobalWeights& weights) override;
   absl::Status LoadLayer(LayerId layer, const LayerWeights& weights) override;
-  void BeginStep(const StepBatch& batch) override;
-  void Attention(LayerId layer) override;
-  void DenseMlp(LayerId layer) override;
-  RoutedTokens Route(LayerId layer) override;
-  void SharedExperts(LayerId layer) override;
-  void AddExperts(LayerId layer, View<const float, 2> y) override;
-  View<const float, 2> Logits(std::span<const int32_t> rows) override;
+  absl::Status BeginStep(const StepBatch& batch) override;
+  void Attention(LayerId layer, int part) override;
+  void DenseMlp(LayerId layer, int part) override;
+  void Route(LayerId layer, int part) override;
+  void SharedExperts(LayerId layer, int part) override;
+  absl::StatusOr<RoutedTokens> Routed(LayerId layer, int part) override;
+  View<float, 2> ExpertSums(int part) override {
+    return expert_sums_.Rows(step_.tokens, context_.shape.hidden);
+  }
+  void AddExperts(LayerId layer, int part) override;
+  absl::StatusOr<View<const float, 2>> Logits(std::span<const int32_t> rows) override;
   void CopyPage(int32_t from, int32_t to) override { cache_.CopyPage(from, to); }
   int64_t weight_bytes() const override;
   int64_t kv_bytes() const override { return cache_.size_bytes(); }
@@ -62,7 +66,7 @@ class HostBackend final : public DenseBackend {
 
   LatentCache cache_;
   HostStep step_;
-  RowBuffer h_, x_, router_logits_, logits_;
+  RowBuffer h_, x_, expert_sums_, router_logits_, logits_;
   ActivationBuffer activations_;
   Mla mla_;
   SwiGlu swiglu_;

@@ -84,6 +84,7 @@ absl::Status HostBackend::Reserve(const DenseBackendOptions& options) {
   TANDEM_ASSIGN_OR_RETURN(cache_, LatentCache::Create(s.layers, options.kv_pages, s.cache_dim()));
   TANDEM_ASSIGN_OR_RETURN(h_, RowBuffer::Allocate(tokens, s.hidden));
   TANDEM_ASSIGN_OR_RETURN(x_, RowBuffer::Allocate(tokens, s.hidden));
+  TANDEM_ASSIGN_OR_RETURN(expert_sums_, RowBuffer::Allocate(tokens, s.hidden));
   TANDEM_ASSIGN_OR_RETURN(logits_, RowBuffer::Allocate(tokens, s.vocab + kDensePanelRows));
   TANDEM_ASSIGN_OR_RETURN(router_logits_,
                           RowBuffer::Allocate(tokens, 2 * s.experts + kDensePanelRows));

@@ -47,7 +47,7 @@ class FakeBackend : public DenseBackend {
   absl::Status LoadGlobals(const GlobalWeights&) override { return absl::OkStatus(); }
   absl::Status LoadLayer(LayerId, const LayerWeights&) override { return absl::OkStatus(); }
 
-  void BeginStep(const StepBatch& batch) override {
+  absl::Status BeginStep(const StepBatch& batch) override {
     const int rows = static_cast<int>(batch.token_ids.size());
     if (controls_->steps++ == controls_->throw_at_step) throw std::runtime_error("the fake broke");
     controls_->largest_step = std::max<int>(controls_->largest_step, rows);
@@ -60,14 +60,17 @@ class FakeBackend : public DenseBackend {
       Append(slice, batch.token_ids);
     }
     TANDEM_CHECK(next_row == rows, "slices cover all rows");
+    return absl::OkStatus();
   }
-  void Attention(LayerId) override {}
-  void DenseMlp(LayerId) override {}
-  RoutedTokens Route(LayerId) override { return {}; }
-  void SharedExperts(LayerId) override {}
-  void AddExperts(LayerId, View<const float, 2>) override {}
+  void Attention(LayerId, int) override {}
+  void DenseMlp(LayerId, int) override {}
+  void Route(LayerId, int) override {}
+  void SharedExperts(LayerId, int) override {}
+  absl::StatusOr<RoutedTokens> Routed(LayerId, int) override { return RoutedTokens{}; }
+  View<float, 2> ExpertSums(int) override { return {}; }
+  void AddExperts(LayerId, int) override {}
 
-  View<const float, 2> Logits(std::span<const int32_t> rows) override {
+  absl::StatusOr<View<const float, 2>> Logits(std::span<const int32_t> rows) override {
     TANDEM_CHECK(rows.size() <= kLogitRows, "the head is asked in blocks");
     logits_.resize(rows.size() * kFakeVocab);
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -75,7 +78,7 @@ class FakeBackend : public DenseBackend {
       FakeLogits(rows_[rows[i]].hash, controls_->end_bias, logits);
       if (rows_[rows[i]].id == controls_->nan_after_id) logits[5] = NAN;
     }
-    return {logits_.data(), {static_cast<int64_t>(rows.size()), kFakeVocab}};
+    return View<const float, 2>(logits_.data(), {static_cast<int64_t>(rows.size()), kFakeVocab});
   }
   void CopyPage(int32_t, int32_t) override {}
   int64_t weight_bytes() const override { return 0; }

@@ -32,13 +32,17 @@ class RecordingDense : public DenseBackend {
     layers.push_back(layer.value);
     return absl::OkStatus();
   }
-  void BeginStep(const StepBatch&) override {}
-  void Attention(LayerId) override {}
-  void DenseMlp(LayerId) override {}
-  RoutedTokens Route(LayerId) override { return {}; }
-  void SharedExperts(LayerId) override {}
-  void AddExperts(LayerId, View<const float, 2>) override {}
-  View<const float, 2> Logits(std::span<const int32_t>) override { return {}; }
+  absl::Status BeginStep(const StepBatch&) override { return absl::OkStatus(); }
+  void Attention(LayerId, int) override {}
+  void DenseMlp(LayerId, int) override {}
+  void Route(LayerId, int) override {}
+  void SharedExperts(LayerId, int) override {}
+  absl::StatusOr<RoutedTokens> Routed(LayerId, int) override { return RoutedTokens{}; }
+  View<float, 2> ExpertSums(int) override { return {}; }
+  void AddExperts(LayerId, int) override {}
+  absl::StatusOr<View<const float, 2>> Logits(std::span<const int32_t>) override {
+    return View<const float, 2>();
+  }
   void CopyPage(int32_t, int32_t) override {}
   int64_t weight_bytes() const override { return 0; }
   int64_t kv_bytes() const override { return 0; }

@@ -82,7 +82,7 @@ bool ModelDriver::Step(std::span<DrivenSequence> sequences, int32_t chunk) {
   if (ids.empty()) return false;
   TANDEM_CHECK(model_->Forward({ids, slices}).ok(), "the experts are sound");
   if (rows.empty()) return true;
-  const View<const float, 2> logits = model_->Logits(rows);
+  const View<const float, 2> logits = *model_->Logits(rows);
   for (size_t i = 0; i < wanted.size(); ++i) {
     const float* row = logits.row(static_cast<int64_t>(i));
     wanted[i].sequence->logits[wanted[i].position].assign(row, row + logits.dim(1));

@@ -131,21 +131,9 @@ TEST(HostBackend, ACopiedPageServesAFork) {
   SequenceSlice forked = slice;
   forked.pages = pages;
   DenseBackend& backend = driver.backend();
-  backend.BeginStep({std::span(fork).subspan(80), {&forked, 1}});
-  std::vector<float> y(10 * model.shape.hidden);
-  const View<float, 2> out(y.data(), {10, model.shape.hidden});
-  for (int32_t l = 0; l < model.shape.layers; ++l) {
-    backend.Attention({l});
-    if (!model.shape.is_moe(l)) {
-      backend.DenseMlp({l});
-      continue;
-    }
-    FakeExperts(backend.Route({l}), out);
-    backend.SharedExperts({l});
-    backend.AddExperts({l}, out);
-  }
+  RunStep(model.shape, backend, {std::span(fork).subspan(80), {&forked, 1}});
   const int32_t last[] = {9};
-  const View<const float, 2> logits = backend.Logits(last);
+  const View<const float, 2> logits = *backend.Logits(last);
   EXPECT_EQ(std::vector<float>(logits.row(0), logits.row(0) + model.shape.vocab),
             whole.logits(0)[89]);
 }

@@ -120,6 +120,25 @@ void FakeExperts(const RoutedTokens& in, View<float, 2> y) {
   }
 }
 
+void RunStep(const ModelShape& shape, DenseBackend& backend, const StepBatch& batch) {
+  TANDEM_CHECK(backend.BeginStep(batch).ok(), "the step begins");
+  for (LayerId layer{0}; layer.value < shape.layers; ++layer.value) {
+    for (int part = 0; part < backend.parts(); ++part) {
+      backend.Attention(layer, part);
+      if (!shape.is_moe(layer.value)) {
+        backend.DenseMlp(layer, part);
+        continue;
+      }
+      backend.Route(layer, part);
+      backend.SharedExperts(layer, part);
+      const auto routed = backend.Routed(layer, part);
+      TANDEM_CHECK(routed.ok(), routed.status().ToString().c_str());
+      FakeExperts(*routed, backend.ExpertSums(part));
+      backend.AddExperts(layer, part);
+    }
+  }
+}
+
 std::vector<int32_t> RandomIds(const ModelShape& shape, int32_t n, uint32_t seed) {
   std::mt19937 random(seed);
   std::vector<int32_t> ids(n);
@@ -160,20 +179,8 @@ void Driver::Step(const std::vector<Share>& shares) {
       ids.push_back(sequences_[share.sequence][done_[share.sequence] + i]);
     }
   }
-  backend_->BeginStep({ids, slices});
-  std::vector<float> y(ids.size() * s.hidden);
-  for (int32_t l = 0; l < s.layers; ++l) {
-    backend_->Attention({l});
-    if (!s.is_moe(l)) {
-      backend_->DenseMlp({l});
-      continue;
-    }
-    const View<float, 2> out(y.data(), {static_cast<int64_t>(ids.size()), s.hidden});
-    FakeExperts(backend_->Route({l}), out);
-    backend_->SharedExperts({l});
-    backend_->AddExperts({l}, out);
-  }
-  const View<const float, 2> logits = backend_->Logits(rows);
+  RunStep(s, *backend_, {ids, slices});
+  const View<const float, 2> logits = *backend_->Logits(rows);
   int64_t row = 0;
   for (const Share& share : shares) {
     for (int32_t i = 0; i < share.tokens; ++i, ++row)

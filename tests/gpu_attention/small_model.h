@@ -35,6 +35,9 @@ ModelShape OneHeadShape();
 // What stands in for the routed experts: y = sum_k weight_k * (0.3 + 0.1 expert_k) * hidden.
 void FakeExperts(const RoutedTokens& in, View<float, 2> y);
 
+// All layers of a step, with FakeExperts().
+void RunStep(const ModelShape& shape, DenseBackend& backend, const StepBatch& batch);
+
 // Logits of every position of `ids`, in double precision by the naive form of attention; rounds to
 // BF16 what the backend contract rounds (cached latents, rows handed to the experts).
 // [positions][vocab]
