@@ -1,0 +1,31 @@
+// Logits -> token, on the device, with the rules of engine/sampler.h: tokens in one order (larger
+// logit first, lower id first among equals); temperature, top_k, top_p, min_p as cuts in that
+// order; a draw that walks the kept tokens by ascending id. The row's maximum if temperature <
+// 1e-5. Bias and penalties, if any, are in the logits already.
+//
+// One block per row; nothing is sorted: cuts are found by bisection over the logits' bits. Bytes:
+// 4 vocab per pass, from L2 after the first (655 KB at K2.6's vocabulary): greedy takes 2 passes.
+// All sums are of integers, so the same row gives the same token on every run and every device.
+#pragma once
+
+#include <cstdint>
+
+#include "gpu_attention/cuda/runtime.h"
+#include "gpu_attention/cuda/sampling_reference.h"
+
+namespace tandem::TANDEM_GPU {
+
+// REQUIRES: vocab <= 2^20.
+struct SamplingArgs {
+  int32_t rows = 0;
+  int32_t vocab = 0;
+  Global<const float> logits;     // [rows][vocab]
+  int64_t logits_row = 0;         // elements from row to row; 0: vocab
+  Global<const RowSampling> how;  // [rows]; null: greedy for all
+  Global<int32_t> ids;            // [rows]; -1 if a logit is not finite
+  Global<float> logprobs;         // [rows] ln softmax(logits)[id], before temperature and cuts
+};
+
+void SampleTokens(Stream& stream, const SamplingArgs& args);
+
+}  // namespace tandem::TANDEM_GPU
