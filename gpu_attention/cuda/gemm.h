@@ -13,13 +13,14 @@ namespace tandem::TANDEM_GPU {
 // For b in [0, batch):  y[b] = x[b] w[b]^T (+ y[b] if `accumulate`), all row-major.
 // Exactly one of y_f32 and y_bf16 is set.
 struct LinearArgs {
-  int32_t rows = 0;      // of x and y
-  int32_t outputs = 0;   // rows of w
-  int32_t inputs = 0;    // columns of x
-  Global<const bf16> x;  // [batch][rows, inputs]
-  Global<const bf16> w;  // [batch][outputs, inputs]; [batch][inputs, outputs] if w_transposed
-  Global<float> y_f32;   // [batch][rows, outputs]
-  Global<bf16> y_bf16;
+  int32_t rows = 0;                // of x and y
+  int32_t outputs = 0;             // rows of w
+  int32_t inputs = 0;              // columns of x
+  Global<const bf16> x = nullptr;  // [batch][rows, inputs]
+  Global<const bf16> w =
+      nullptr;  // [batch][outputs, inputs]; [batch][inputs, outputs] if w_transposed
+  Global<float> y_f32 = nullptr;  // [batch][rows, outputs]
+  Global<bf16> y_bf16 = nullptr;
   bool w_transposed = false;
   bool accumulate = false;
   // Elements from row to row, and from one product of the batch to the next. 0: contiguous.

@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include "core/status.h"
 #include "gpu_attention/cuda/pointers.h"
@@ -145,9 +146,9 @@ class Stream {
   template <class T>
   void CopyToDevice(Global<T> to, const T* from, int64_t count);
   template <class T>
-  void CopyToHost(T* to, Global<const T> from, int64_t count);
+  void CopyToHost(T* to, Global<const std::type_identity_t<T>> from, int64_t count);
   template <class T>
-  void CopyOnDevice(Global<T> to, Global<const T> from, int64_t count);
+  void CopyOnDevice(Global<T> to, Global<const std::type_identity_t<T>> from, int64_t count);
   template <class T>
   void FillZero(Global<T> to, int64_t count);
 
@@ -188,11 +189,11 @@ void Stream::CopyToDevice(Global<T> to, const T* from, int64_t count) {
   CopyBytes(RawPointer(to, count), from, count * sizeof(T), "copy to the device");
 }
 template <class T>
-void Stream::CopyToHost(T* to, Global<const T> from, int64_t count) {
+void Stream::CopyToHost(T* to, Global<const std::type_identity_t<T>> from, int64_t count) {
   CopyBytes(to, RawPointer(from, count), count * sizeof(T), "copy to the host");
 }
 template <class T>
-void Stream::CopyOnDevice(Global<T> to, Global<const T> from, int64_t count) {
+void Stream::CopyOnDevice(Global<T> to, Global<const std::type_identity_t<T>> from, int64_t count) {
   CopyBytes(RawPointer(to, count), RawPointer(from, count), count * sizeof(T),
             "copy on the device");
 }
