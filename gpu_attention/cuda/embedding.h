@@ -15,9 +15,9 @@ namespace tandem::TANDEM_GPU {
 struct EmbeddingArgs {
   int32_t tokens = 0;
   int32_t hidden = 0;
-  Global<const int32_t> ids;  // [tokens]
-  Global<const bf16> table;   // [vocab, hidden]
-  Global<float> h;            // [tokens, hidden]
+  Global<const int32_t> ids = nullptr;  // [tokens]
+  Global<const bf16> table = nullptr;   // [vocab, hidden]
+  Global<float> h = nullptr;            // [tokens, hidden]
 };
 
 void Embedding(Stream& stream, const EmbeddingArgs& args);

@@ -14,18 +14,19 @@
 
 namespace tandem::TANDEM_GPU {
 
-// REQUIRES: latent and x_row multiples of 4, rope even; x and weight 16-byte aligned.
+// REQUIRES: latent, rope and x_row multiples of 4; x and weight 16-byte aligned.
 struct LatentWriteArgs {
   int32_t tokens = 0;
   int32_t latent = 0, rope = 0;
   float eps = 0;
-  Global<const float> x;       // [tokens][latent + rope]
-  int64_t x_row = 0;           // elements from token to token; 0: latent + rope
-  Global<const float> weight;  // [latent]
-  Global<const float> cos;     // [tokens, rope / 2]
-  Global<const float> sin;
-  Global<const int32_t> slots;  // [tokens] page * kPageTokens + place in it; below 0: no write
-  Global<bf16> cache;           // the layer's [pages, kPageTokens, latent + rope]
+  Global<const float> x = nullptr;       // [tokens][latent + rope]
+  int64_t x_row = 0;                     // elements from token to token; 0: latent + rope
+  Global<const float> weight = nullptr;  // [latent]
+  Global<const float> cos = nullptr;     // [tokens, rope / 2]
+  Global<const float> sin = nullptr;
+  // [tokens] page * kPageTokens + place in it; below 0: no write
+  Global<const int32_t> slots = nullptr;
+  Global<bf16> cache = nullptr;  // the layer's [pages, kPageTokens, latent + rope]
 };
 
 void LatentWrite(Stream& stream, const LatentWriteArgs& args);

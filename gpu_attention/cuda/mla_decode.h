@@ -27,14 +27,16 @@ struct MlaDecodeArgs {
   float scale = 0;
   int32_t n_splits = 1;                // see DecodeSplits
   int64_t shared_bytes_per_block = 0;  // of the device (DeviceProperties)
-  Global<const bf16> query;            // [rows, heads, latent + rope]
-  Global<const bf16> cache;            // the layer's [pages, kPageTokens, latent + rope]
-  Global<const int32_t> pages;   // [rows][max_pages], page i holds positions [64 i, 64 i + 64)
-  int64_t pages_row = 0;         // elements from row to row of `pages`
-  Global<const int32_t> kv_len;  // [rows] visible tokens, the row's own included; 0: zeros
-  Global<float> partial;         // [rows, n_splits, heads, latent] workspace
-  Global<float> lse;             // [rows, n_splits, heads] workspace
-  Global<bf16> out;              // [rows, heads, latent]
+  Global<const bf16> query = nullptr;  // [rows, heads, latent + rope]
+  Global<const bf16> cache = nullptr;  // the layer's [pages, kPageTokens, latent + rope]
+  // [rows][max_pages], page i holds positions [64 i, 64 i + 64)
+  Global<const int32_t> pages = nullptr;
+  int64_t pages_row = 0;  // elements from row to row of `pages`
+  // [rows] visible tokens, the row's own included; 0: zeros
+  Global<const int32_t> kv_len = nullptr;
+  Global<float> partial = nullptr;  // [rows, n_splits, heads, latent] workspace
+  Global<float> lse = nullptr;      // [rows, n_splits, heads] workspace
+  Global<bf16> out = nullptr;       // [rows, heads, latent]
 };
 
 void MlaDecode(Stream& stream, const MlaDecodeArgs& args);

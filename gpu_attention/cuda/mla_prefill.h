@@ -24,11 +24,11 @@ namespace tandem::TANDEM_GPU {
 
 // REQUIRES: dim a multiple of 8; the pages of [begin, begin + len) are in the table.
 struct GatherLatentsArgs {
-  int32_t begin = 0, len = 0;   // positions
-  int32_t dim = 0;              // latent + rope
-  Global<const int32_t> pages;  // the sequence's table, from position 0 on
-  Global<const bf16> cache;     // the layer's [pages, kPageTokens, dim]
-  Global<bf16> out;             // [len, dim]
+  int32_t begin = 0, len = 0;             // positions
+  int32_t dim = 0;                        // latent + rope
+  Global<const int32_t> pages = nullptr;  // the sequence's table, from position 0 on
+  Global<const bf16> cache = nullptr;     // the layer's [pages, kPageTokens, dim]
+  Global<bf16> out = nullptr;             // [len, dim]
 };
 
 void GatherLatents(Stream& stream, const GatherLatentsArgs& args);
@@ -41,15 +41,17 @@ struct MlaPrefillArgs {
   int32_t heads = 0;
   int32_t nope = 0, rope = 0, v = 0;
   float scale = 0;
-  int32_t begin = 0, len = 0;        // the block's positions
-  bool first = false, last = false;  // block of the slice
-  Global<const bf16> q;              // [tokens, heads, nope + rope], the tail rotated
-  Global<const bf16> kv;             // [len, heads, nope + v]
-  Global<const bf16> k_pe;           // [len][rope], rotated: the tail of the gathered latents
-  int64_t k_pe_row = 0;              // elements from key to key
-  Global<float> acc;                 // [tokens, heads, v] workspace, kept from block to block;
-  Global<float> max, sum;            // [tokens, heads]      not used if first and last
-  Global<bf16> out;                  // [tokens, heads, v], written by the last block
+  int32_t begin = 0, len = 0;         // the block's positions
+  bool first = false, last = false;   // block of the slice
+  Global<const bf16> q = nullptr;     // [tokens, heads, nope + rope], the tail rotated
+  Global<const bf16> kv = nullptr;    // [len, heads, nope + v]
+  Global<const bf16> k_pe = nullptr;  // [len][rope], tails of the gathered latents
+  int64_t k_pe_row = 0;               // elements from key to key
+  // Workspace, kept from block to block; not touched if first and last.
+  Global<float> acc = nullptr;  // [tokens, heads, v]
+  Global<float> max = nullptr;  // [tokens, heads]
+  Global<float> sum = nullptr;  // [tokens, heads]
+  Global<bf16> out = nullptr;   // [tokens, heads, v], written by the last block
 };
 
 void MlaPrefill(Stream& stream, const MlaPrefillArgs& args);

@@ -19,14 +19,15 @@ struct RmsNormArgs {
   int32_t rows = 0;
   int32_t dim = 0;
   float eps = 0;
-  Global<float> x;                // rows of dim; written only with `add`
-  int64_t x_row = 0;              // elements from row to row; 0: dim
-  Global<const float> add;        // null: nothing to add
-  int64_t add_row = 0;            // 0: dim
-  Global<const int32_t> row_ids;  // [rows] which rows of x (and add) to take; null: 0, 1, 2, ...
-  Global<const float> weight;     // [dim]
-  Global<bf16> out;               // [rows, dim]; null: only the addition
-  int64_t out_row = 0;            // 0: dim
+  Global<float> x = nullptr;          // rows of dim; written only with `add`
+  int64_t x_row = 0;                  // elements from row to row; 0: dim
+  Global<const float> add = nullptr;  // null: nothing to add
+  int64_t add_row = 0;                // 0: dim
+  // [rows] which rows of x (and add) to take; null: 0, 1, 2, ...
+  Global<const int32_t> row_ids = nullptr;
+  Global<const float> weight = nullptr;  // [dim]
+  Global<bf16> out = nullptr;            // [rows, dim]; null: only the addition
+  int64_t out_row = 0;                   // 0: dim
 };
 
 void RmsNorm(Stream& stream, const RmsNormArgs& args);

@@ -22,12 +22,12 @@ struct RotateQueryArgs {
   int32_t tokens = 0;
   int32_t heads = 0;
   int32_t rope = 0;
-  Global<const bf16> from;                // [tokens][heads][rope]
+  Global<const bf16> from = nullptr;      // [tokens][heads][rope]
   int64_t from_token = 0, from_head = 0;  // elements from token to token and from head to head
-  Global<bf16> to;                        // may be `from`
+  Global<bf16> to = nullptr;              // may be `from`
   int64_t to_token = 0, to_head = 0;
-  Global<const float> cos;  // [tokens, rope / 2]
-  Global<const float> sin;
+  Global<const float> cos = nullptr;  // [tokens, rope / 2]
+  Global<const float> sin = nullptr;
 };
 
 void RotateQuery(Stream& stream, const RotateQueryArgs& args);

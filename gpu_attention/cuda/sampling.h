@@ -19,11 +19,11 @@ namespace tandem::TANDEM_GPU {
 struct SamplingArgs {
   int32_t rows = 0;
   int32_t vocab = 0;
-  Global<const float> logits;     // [rows][vocab]
-  int64_t logits_row = 0;         // elements from row to row; 0: vocab
-  Global<const RowSampling> how;  // [rows]; null: greedy for all
-  Global<int32_t> ids;            // [rows]; -1 if a logit is not finite
-  Global<float> logprobs;         // [rows] ln softmax(logits)[id], before temperature and cuts
+  Global<const float> logits = nullptr;     // [rows][vocab]
+  int64_t logits_row = 0;                   // elements from row to row; 0: vocab
+  Global<const RowSampling> how = nullptr;  // [rows]; null: greedy for all
+  Global<int32_t> ids = nullptr;            // [rows]; -1 if a logit is not finite
+  Global<float> logprobs = nullptr;  // [rows] ln softmax(logits)[id], before temperature and cuts
 };
 
 void SampleTokens(Stream& stream, const SamplingArgs& args);
