@@ -34,6 +34,7 @@ std::string Place(const Where& where) {
 }
 
 bool SamePlace(const Where& a, const Where& b) {
+  if (std::bit_cast<uintptr_t>(a) == std::bit_cast<uintptr_t>(b)) return true;  // as a rule
   return a.line() == b.line() && a.column() == b.column() &&
          (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
 }
@@ -59,6 +60,37 @@ Block::Block() : shared_(static_cast<std::byte*>(std::aligned_alloc(1024, kMostS
 }
 
 Block::~Block() { std::free(shared_); }
+
+// What a switch is made of is inlined into the functions that wait: a return right behind a switch
+// is one that the processor cannot predict.
+
+// Who goes on when the running thread cannot: the warp's next lane, or the next warp's.
+[[gnu::always_inline]] inline Block::Thread& Block::Next() {
+  const int n_warps = static_cast<int>(warps_.size());
+  const int warp = running_->index / 32, lane = running_->index % 32;
+  if (const uint32_t ready = warps_[warp].ready; ready != 0) {
+    const uint32_t later = ready & ~(kAllLanes >> (31 - lane));
+    return *threads_[warp * 32 + std::countr_zero(later != 0 ? later : ready)];
+  }
+  // Lanes that wait for their warp now do so for ever.
+  if (warps_[warp].at_warp != 0) return AfterDivergence();
+  for (int i = 1; i < n_warps; ++i) {
+    const int other = (warp + i) % n_warps;
+    if (const uint32_t ready = warps_[other].ready; ready != 0) {
+      return *threads_[other * 32 + std::countr_zero(ready)];
+    }
+  }
+  return at_block_ != 0 ? AfterDivergence() : outside_;
+}
+
+[[gnu::always_inline]] inline void Block::SwitchTo(Thread& thread) {
+  if (&thread == running_) return;
+  left_ = running_;
+  running_ = &thread;
+  threadIdx.x = static_cast<uint32_t>(thread.index);
+  boost::context::fiber from = std::move(thread.fiber).resume();
+  left_->fiber = std::move(from);
+}
 
 void Block::Run(Grid& grid, dim3 index) {
   grid_ = &grid;
@@ -113,41 +145,13 @@ void Block::Leave() {
   SwitchTo(Next());
 }
 
-void Block::SwitchTo(Thread& thread) {
-  if (&thread == running_) return;
-  left_ = running_;
-  running_ = &thread;
-  threadIdx.x = static_cast<uint32_t>(thread.index);
-  boost::context::fiber from = std::move(thread.fiber).resume();
-  left_->fiber = std::move(from);
-}
-
-// Who goes on when the running thread cannot: the warp's next lane, or the next warp's.
-Block::Thread& Block::Next() {
-  const int n_warps = static_cast<int>(warps_.size());
-  const int warp = running_->index / 32, lane = running_->index % 32;
-  if (const uint32_t ready = warps_[warp].ready; ready != 0) {
-    const uint32_t later = ready & ~(kAllLanes >> (31 - lane));
-    return *threads_[warp * 32 + std::countr_zero(later != 0 ? later : ready)];
-  }
-  // Lanes that wait for their warp now do so for ever.
-  if (warps_[warp].at_warp != 0) return AfterDivergence();
-  for (int i = 1; i < n_warps; ++i) {
-    const int other = (warp + i) % n_warps;
-    if (const uint32_t ready = warps_[other].ready; ready != 0) {
-      return *threads_[other * 32 + std::countr_zero(ready)];
-    }
-  }
-  return at_block_ != 0 ? AfterDivergence() : outside_;
-}
-
 // Lets those that wait go on, to unwind.
-Block::Thread& Block::AfterDivergence() {
+[[gnu::cold, gnu::noinline]] Block::Thread& Block::AfterDivergence() {
   RecordFault(DescribeWaiting());
   return Next();
 }
 
-void Block::WaitForBlock(Where where) {
+[[gnu::always_inline]] inline void Block::WaitForBlock(Where where) {
   if (at_block_ == 0) {
     block_where_ = where;
   } else if (!SamePlace(where, block_where_)) {
@@ -167,14 +171,14 @@ void Block::WaitForBlock(Where where) {
   if (faulted_) throw Unwind();
 }
 
-void Block::WaitForWarp(const char* name, void* argument, void (*combine)(void* const*),
-                        Where where) {
+[[gnu::always_inline]] inline void Block::WaitForWarp(const char* name, void* argument,
+                                                      void (*combine)(void* const*), Where where) {
   Warp& warp = warps_[running_->index / 32];
   const int lane = running_->index % 32;
   if (warp.at_warp == 0) {
     warp.name = name;
     warp.where = where;
-  } else if (std::strcmp(warp.name, name) != 0 || !SamePlace(warp.where, where)) {
+  } else if (warp.name != name || !SamePlace(warp.where, where)) {
     Fault(absl::StrCat("warp divergence: ", name, " at ", Place(where), " while lanes ",
                        Lanes(warp.at_warp), " wait in ", warp.name, " at ", Place(warp.where)));
   }

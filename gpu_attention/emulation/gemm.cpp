@@ -2,6 +2,7 @@
 #include "gpu_attention/cuda/gemm.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "gpu_attention/emulation/block_pool.h"
@@ -55,29 +56,52 @@ Product Resolve(const LinearArgs& a) {
 // panel[i][o] = w[first_output + o][first_input + i]
 void FillPanel(const Product& p, const bf16* w, int64_t first_output, int64_t outputs,
                int64_t first_input, int64_t inputs, float (*panel)[kOutputs]) {
-  for (int64_t i = 0; i < inputs; ++i) {
-    for (int64_t o = 0; o < kOutputs; ++o) {
-      const int64_t out = first_output + o, in = first_input + i;
-      panel[i][o] = o >= outputs
-                        ? 0.0f
-                        : ToFloat(p.w_transposed ? w[in * p.w_row + out] : w[out * p.w_row + in]);
+  const int64_t out_step = p.w_transposed ? 1 : p.w_row, in_step = p.w_transposed ? p.w_row : 1;
+  w += first_output * out_step + first_input * in_step;
+  for (int64_t o = 0; o < kOutputs; ++o) {
+    for (int64_t i = 0; i < inputs; ++i) {
+      panel[i][o] = o < outputs ? ToFloat(w[o * out_step + i * in_step]) : 0.0f;
     }
   }
 }
 
 // sums[r][o] += x[r][:] . panel[:][o]
 template <int64_t kCount>
-void AddTile(const bf16* x, int64_t x_row, int64_t inputs, const float (*panel)[kOutputs],
-             float (*sums)[kOutputs]) {
+[[gnu::always_inline]] inline void AddTileBody(const bf16* x, int64_t x_row, int64_t inputs,
+                                               const float (*panel)[kOutputs],
+                                               float (*sums)[kOutputs]) {
   float tile[kCount][kOutputs];
-  std::copy_n(&sums[0][0], kCount * kOutputs, &tile[0][0]);
+  std::memcpy(tile, sums, sizeof(tile));
   for (int64_t i = 0; i < inputs; ++i) {
     for (int64_t r = 0; r < kCount; ++r) {
       const float value = ToFloat(x[r * x_row + i]);
       for (int64_t o = 0; o < kOutputs; ++o) tile[r][o] += value * panel[i][o];
     }
   }
-  std::copy_n(&tile[0][0], kCount * kOutputs, &sums[0][0]);
+  std::memcpy(sums, tile, sizeof(tile));
+}
+template <int64_t kCount>
+void AddTile(const bf16* x, int64_t x_row, int64_t inputs, const float (*panel)[kOutputs],
+             float (*sums)[kOutputs]) {
+  AddTileBody<kCount>(x, x_row, inputs, panel, sums);
+}
+template <int64_t kCount>
+[[gnu::target("avx2")]] void AddTileAvx2(const bf16* x, int64_t x_row, int64_t inputs,
+                                         const float (*panel)[kOutputs], float (*sums)[kOutputs]) {
+  AddTileBody<kCount>(x, x_row, inputs, panel, sums);
+}
+
+// All rows.
+void AddTiles(const bf16* x, int64_t x_row, int64_t rows, int64_t inputs,
+              const float (*panel)[kOutputs], float (*sums)[kOutputs]) {
+  static const bool kAvx2 = __builtin_cpu_supports("avx2");
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    (kAvx2 ? AddTileAvx2<kRows> : AddTile<kRows>)(x + r * x_row, x_row, inputs, panel, sums + r);
+  }
+  for (; r < rows; ++r) {
+    (kAvx2 ? AddTileAvx2<1> : AddTile<1>)(x + r * x_row, x_row, inputs, panel, sums + r);
+  }
 }
 
 void Store(const Product& p, int64_t at, float sum) {
@@ -98,11 +122,7 @@ void MultiplyColumns(const Product& p, int64_t b, int64_t first_output) {
   for (int64_t in = 0; in < p.inputs; in += kDepth) {
     const int64_t inputs = std::min(kDepth, p.inputs - in);
     FillPanel(p, p.w + b * p.w_batch, first_output, outputs, in, inputs, panel);
-    int64_t r = 0;
-    for (; r + kRows <= p.rows; r += kRows) {
-      AddTile<kRows>(x + r * p.x_row + in, p.x_row, inputs, panel, sums + r);
-    }
-    for (; r < p.rows; ++r) AddTile<1>(x + r * p.x_row + in, p.x_row, inputs, panel, sums + r);
+    AddTiles(x + in, p.x_row, p.rows, inputs, panel, sums);
   }
   for (int64_t r = 0; r < p.rows; ++r) {
     for (int64_t o = 0; o < outputs; ++o) {

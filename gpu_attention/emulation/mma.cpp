@@ -14,6 +14,26 @@ struct MmaArgument {
   const uint32_t* b;
 };
 
+// d += a b. Four rows at a time stay in registers.
+[[gnu::always_inline]] inline void MultiplyBody(const float (*a)[16], const float (*b)[8],
+                                                float (*d)[8]) {
+  for (int row = 0; row < 16; row += 4) {
+    float sums[4][8];
+    std::memcpy(sums, d[row], sizeof(sums));
+    for (int k = 0; k < 16; ++k) {
+      for (int r = 0; r < 4; ++r) {
+        for (int column = 0; column < 8; ++column) sums[r][column] += a[row + r][k] * b[k][column];
+      }
+    }
+    std::memcpy(d[row], sums, sizeof(sums));
+  }
+}
+void Multiply(const float (*a)[16], const float (*b)[8], float (*d)[8]) { MultiplyBody(a, b, d); }
+[[gnu::target("avx2")]] void MultiplyAvx2(const float (*a)[16], const float (*b)[8],
+                                          float (*d)[8]) {
+  MultiplyBody(a, b, d);
+}
+
 // The fragments' layout is in gpu_attention/cuda/mma.cuh.
 void MultiplyWarp(void* const* arguments) {
   alignas(64) float a[16][16], b[16][8], d[16][8];
@@ -29,14 +49,8 @@ void MultiplyWarp(void* const* arguments) {
       b[2 * t + 8 * i][g] = Low(my.b[i]), b[2 * t + 8 * i + 1][g] = High(my.b[i]);
     }
   }
-  for (int row = 0; row < 16; ++row) {
-    float sums[8];
-    std::memcpy(sums, d[row], sizeof(sums));
-    for (int k = 0; k < 16; ++k) {
-      for (int column = 0; column < 8; ++column) sums[column] += a[row][k] * b[k][column];
-    }
-    std::memcpy(d[row], sums, sizeof(sums));
-  }
+  static const bool kAvx2 = __builtin_cpu_supports("avx2");
+  kAvx2 ? MultiplyAvx2(a, b, d) : Multiply(a, b, d);
   for (int lane = 0; lane < 32; ++lane) {
     float* out = static_cast<const MmaArgument*>(arguments[lane])->d;
     for (int i = 0; i < 4; ++i) out[i] = d[lane / 4 + i / 2 * 8][2 * (lane % 4) + i % 2];

@@ -22,8 +22,8 @@ using Where = std::source_location;
 void WaitForBlock(Where where);
 
 // Waits for all 32 lanes of the warp. The last one to arrive calls combine(arguments), where
-// arguments[lane] is what that lane gave; then all go on. `name` is for messages; lanes that
-// disagree about name or place are divergent.
+// arguments[lane] is what that lane gave; then all go on. Lanes that disagree
+// about `name`, a constant of the caller's, or the place are divergent.
 void WaitForWarp(const char* name, void* argument, void (*combine)(void* const* arguments),
                  Where where);
 
