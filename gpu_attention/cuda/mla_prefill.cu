@@ -23,40 +23,67 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kQueries = 64, kKeys = 64;  // of a tile; a warp has 16 queries
 
-// A column range of a tile's rows, as it lies in global memory.
-struct Source {
-  Global<const bf16> from;
-  int64_t row = 0;  // elements from row to row
-  int elems = 0;    // of a row
-};
-
-// Fills columns [column, column + elems) of 64 swizzled rows; rows from `valid` on become zeros.
-template <int kRowElems>
-__device__ __forceinline__ void LoadColumns(Shared<bf16> to, int column, const Source& source,
-                                            int valid, bool in_pieces) {
-  if (in_pieces) {
-    const int pieces = source.elems / kPieceElems;
-    int row = static_cast<int>(threadIdx.x) / pieces,
-        piece = static_cast<int>(threadIdx.x) % pieces;
-    const int row_step = kThreads / pieces, piece_step = kThreads % pieces;
-    while (row < kKeys) {
-      CopyAsync16(to + SwizzledPiece(row, column / kPieceElems + piece, kRowElems),
-                  source.from + (row * source.row + piece * kPieceElems), row < valid);
-      row += row_step;
-      piece += piece_step;
-      if (piece >= pieces) {
-        piece -= pieces;
-        ++row;
-      }
-    }
-  } else {  // models whose sizes are no multiples of 8
-    for (int i = static_cast<int>(threadIdx.x); i < kKeys * source.elems; i += kThreads) {
-      const int row = i / source.elems, at = column + i % source.elems;
-      const Shared<bf16> place =
-          to + (SwizzledPiece(row, at / kPieceElems, kRowElems) + at % kPieceElems);
-      *place = row < valid ? source.from[row * source.row + i % source.elems] : bf16{0};
+// Walks over the units of rows, kUnit elements each: a thread takes every kThreads-th. `use` gets
+// row and first element.
+template <int kUnit, int kRows, class Use>
+__device__ __forceinline__ void ForUnits(int row_elems, const Use& use) {
+  const int units = row_elems / kUnit;
+  int row = static_cast<int>(threadIdx.x) / units, unit = static_cast<int>(threadIdx.x) % units;
+  const int row_step = kThreads / units, unit_step = kThreads % units;
+  while (row < kRows) {
+    use(row, unit * kUnit);
+    row += row_step;
+    unit += unit_step;
+    if (unit >= units) {
+      unit -= units;
+      ++row;
     }
   }
+}
+
+// A piece of 8 elements in the background, or a single one at once (models whose sizes are no
+// multiples of 8); zero if not `valid`.
+template <int kUnit>
+__device__ __forceinline__ void CopyUnit(Shared<bf16> to, Global<const bf16> from, bool valid) {
+  if constexpr (kUnit == kPieceElems) {
+    CopyAsync16(to, from, valid);
+  } else {
+    *to = valid ? *from : bf16{0};
+  }
+}
+
+template <int kRowElems>
+__device__ __forceinline__ int SwizzledElem(int row, int elem) {
+  return SwizzledPiece(row, elem / kPieceElems, kRowElems) + elem % kPieceElems;
+}
+
+template <int kQk, int kUnit>
+__device__ __forceinline__ void LoadQueries(const MlaPrefillArgs& a, int first_query, int64_t head,
+                                            Shared<bf16> to) {
+  const int qk = a.nope + a.rope;
+  const Global<const bf16> from = a.q + (int64_t{first_query} * a.heads + head) * qk;
+  ForUnits<kUnit, kQueries>(qk, [&](int row, int elem) {
+    CopyUnit<kUnit>(to + SwizzledElem<kQk>(row, elem), from + (int64_t{row} * a.heads * qk + elem),
+                    first_query + row < a.tokens);
+  });
+}
+
+// Keys [nope | rope] and values, from first_key of the block on.
+template <int kQk, int kV, int kUnit>
+__device__ __forceinline__ void LoadKeys(const MlaPrefillArgs& a, int first_key, int64_t head,
+                                         Shared<bf16> keys, Shared<bf16> values) {
+  const int64_t kv_row = int64_t{a.heads} * (a.nope + a.v);
+  const Global<const bf16> kv = a.kv + (first_key * kv_row + head * (a.nope + a.v));
+  const Global<const bf16> k_pe = a.k_pe + first_key * a.k_pe_row;
+  const int qk = a.nope + a.rope;
+  ForUnits<kUnit, kKeys>(qk + a.v, [&](int row, int elem) {
+    const bool is_value = elem >= qk, is_rotary = elem >= a.nope && !is_value;
+    CopyUnit<kUnit>(
+        is_value ? values + SwizzledElem<kV>(row, elem - qk) : keys + SwizzledElem<kQk>(row, elem),
+        is_rotary ? k_pe + (row * a.k_pe_row + elem - a.nope)
+                  : kv + (row * kv_row + (is_value ? elem - a.rope : elem)),
+        first_key + row < a.len);
+  });
 }
 
 // kQk, kV: room for nope + rope and for v; multiples of 64. blocks_x: query tiles, longest first;
@@ -77,30 +104,28 @@ __global__ void __launch_bounds__(kThreads, 2) MlaPrefillKernel(MlaPrefillArgs a
   SharedArena arena;
   const Shared<bf16> keys = arena.Take<bf16>(2 * kKeys * kQk);
   const Shared<bf16> values = arena.Take<bf16>(2 * kKeys * kV);
-  const int64_t kv_row = int64_t{a.heads} * (a.nope + a.v);
   const auto load = [&](int tile) {
-    const int64_t key = int64_t{tile} * kKeys;
-    const int valid = a.len - tile * kKeys;
-    const Global<const bf16> kv = a.kv + (key * kv_row + head * (a.nope + a.v));
-    const Shared<bf16> to = keys + tile % 2 * (kKeys * kQk);
-    LoadColumns<kQk>(to, 0, {kv, kv_row, a.nope}, valid, in_pieces);
-    LoadColumns<kQk>(to, a.nope, {a.k_pe + key * a.k_pe_row, a.k_pe_row, a.rope}, valid, in_pieces);
-    LoadColumns<kV>(values + tile % 2 * (kKeys * kV), 0, {kv + a.nope, kv_row, a.v}, valid,
-                    in_pieces);
+    const Shared<bf16> to_keys = keys + tile % 2 * (kKeys * kQk);
+    const Shared<bf16> to_values = values + tile % 2 * (kKeys * kV);
+    if (in_pieces) {
+      LoadKeys<kQk, kV, kPieceElems>(a, tile * kKeys, head, to_keys, to_values);
+    } else {
+      LoadKeys<kQk, kV, 1>(a, tile * kKeys, head, to_keys, to_values);
+    }
   };
 
   // The queries go through the second stage into registers.
   const Shared<bf16> staged = keys + kKeys * kQk;
-  const int64_t q_row = int64_t{a.heads} * qk;
-  LoadColumns<kQk>(staged, 0, {a.q + (first_query * q_row + head * qk), q_row, qk}, queries,
-                   qk % 8 == 0);
+  if (in_pieces) {
+    LoadQueries<kQk, kPieceElems>(a, first_query, head, staged);
+  } else {
+    LoadQueries<kQk, 1>(a, first_query, head, staged);
+  }
   CopyAsyncCommit();
   if (n_tiles > 0) load(0);
   CopyAsyncCommit();
-  for (int i = thread; i < 2 * kKeys * (kQk - qk); i += kThreads) {  // columns that nobody loads
-    const int row = i / (kQk - qk), at = qk + i % (kQk - qk);
-    keys[SwizzledPiece(row, at / kPieceElems, kQk) + at % kPieceElems] = bf16{0};
-  }
+  for (int i = thread; i < 2 * kKeys * (kQk - qk); i += kThreads)  // columns that nobody loads
+    keys[SwizzledElem<kQk>(i / (kQk - qk), qk + i % (kQk - qk))] = bf16{0};
   CopyAsyncWait<1>();
   __syncthreads();
   uint32_t query[kQk / 16][4];
