@@ -70,7 +70,9 @@ class DeviceTensor {
   }
 
   int64_t size() const { return count_; }
-  Global<T> data() const { return buffer_.part<T>(kGuardBytes / sizeof(T), count_); }
+  Global<T> data() const {
+    return PointerCast<T>(buffer_.part<std::byte>(kGuardBytes, count_ * sizeof(T)));
+  }
   Global<const T> view() const { return data(); }
 
   // What the tensor holds once `stream` has done its work. Fails the test if that failed, or if a
