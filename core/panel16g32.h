@@ -36,14 +36,16 @@ struct ExpertLayout {
   int64_t hidden = 0;        // multiple of 32
   int64_t intermediate = 0;  // multiple of 32
 
-  int64_t gate_up_panel_bytes() const { return PanelBytes(hidden); }
-  int64_t down_panel_bytes() const { return PanelBytes(intermediate); }
-  int64_t gate_panel(int64_t panel) const { return 2 * panel * gate_up_panel_bytes(); }
-  int64_t up_panel(int64_t panel) const { return gate_panel(panel) + gate_up_panel_bytes(); }
-  int64_t down_panel(int64_t panel) const {
+  constexpr int64_t gate_up_panel_bytes() const { return PanelBytes(hidden); }
+  constexpr int64_t down_panel_bytes() const { return PanelBytes(intermediate); }
+  constexpr int64_t gate_panel(int64_t panel) const { return 2 * panel * gate_up_panel_bytes(); }
+  constexpr int64_t up_panel(int64_t panel) const {
+    return gate_panel(panel) + gate_up_panel_bytes();
+  }
+  constexpr int64_t down_panel(int64_t panel) const {
     return gate_panel(PanelCount(intermediate)) + panel * down_panel_bytes();
   }
-  int64_t bytes() const { return down_panel(PanelCount(hidden)); }
+  constexpr int64_t bytes() const { return down_panel(PanelCount(hidden)); }
 };
 
 }  // namespace tandem

@@ -80,6 +80,17 @@ __device__ __forceinline__ bf16 RoundToBf16(float x) {
   const __nv_bfloat16 rounded = __float2bfloat16_rn(x);
   return {reinterpret_cast<const uint16_t&>(rounded)};
 }
+// Sums and products of pairs of bf16, each rounded once.
+__device__ __forceinline__ uint32_t AddBf16x2(uint32_t a, uint32_t b) {
+  const __nv_bfloat162 sum = __hadd2_rn(reinterpret_cast<const __nv_bfloat162&>(a),
+                                        reinterpret_cast<const __nv_bfloat162&>(b));
+  return reinterpret_cast<const uint32_t&>(sum);
+}
+__device__ __forceinline__ uint32_t MulBf16x2(uint32_t a, uint32_t b) {
+  const __nv_bfloat162 product = __hmul2_rn(reinterpret_cast<const __nv_bfloat162&>(a),
+                                            reinterpret_cast<const __nv_bfloat162&>(b));
+  return reinterpret_cast<const uint32_t&>(product);
+}
 
 // Returns the old value. T: int32_t, uint32_t, float (add only).
 template <class T>

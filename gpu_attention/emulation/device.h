@@ -117,6 +117,21 @@ inline uint32_t PackBf16x2(float low, float high) {
 }
 inline bf16 RoundToBf16(float x) { return ToBf16(x); }
 
+namespace internal {
+inline float HalfOf(uint32_t pair, int i) {
+  return ToFloat(bf16{static_cast<uint16_t>(pair >> 16 * i)});
+}
+}  // namespace internal
+// The F32 sum is exact unless the exponents are more than 16 apart.
+inline uint32_t AddBf16x2(uint32_t a, uint32_t b) {
+  using internal::HalfOf;
+  return PackBf16x2(HalfOf(a, 0) + HalfOf(b, 0), HalfOf(a, 1) + HalfOf(b, 1));
+}
+inline uint32_t MulBf16x2(uint32_t a, uint32_t b) {
+  using internal::HalfOf;
+  return PackBf16x2(HalfOf(a, 0) * HalfOf(b, 0), HalfOf(a, 1) * HalfOf(b, 1));
+}
+
 template <class T, class Space>
 T AtomicAdd(CheckedPointer<T, Space> p, T value) {
   return std::atomic_ref<T>(*p).fetch_add(value);
