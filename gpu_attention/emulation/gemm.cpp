@@ -15,6 +15,9 @@ constexpr int64_t kOutputs = 16;  // of a tile
 constexpr int64_t kRows = 4;
 constexpr int64_t kDepth = 256;  // inputs that a panel of weights holds at a time
 
+using Floats8 [[gnu::vector_size(32)]] = float;
+static_assert(kOutputs == 16);
+
 // Plain pointers and no zero strides.
 struct Product {
   int64_t rows, outputs, inputs;
@@ -70,12 +73,15 @@ template <int64_t kCount>
 [[gnu::always_inline]] inline void AddTileBody(const bf16* x, int64_t x_row, int64_t inputs,
                                                const float (*panel)[kOutputs],
                                                float (*sums)[kOutputs]) {
-  float tile[kCount][kOutputs];
+  Floats8 tile[kCount][2];
   std::memcpy(tile, sums, sizeof(tile));
   for (int64_t i = 0; i < inputs; ++i) {
+    Floats8 w[2];
+    std::memcpy(w, panel[i], sizeof(w));
     for (int64_t r = 0; r < kCount; ++r) {
       const float value = ToFloat(x[r * x_row + i]);
-      for (int64_t o = 0; o < kOutputs; ++o) tile[r][o] += value * panel[i][o];
+      tile[r][0] += value * w[0];
+      tile[r][1] += value * w[1];
     }
   }
   std::memcpy(sums, tile, sizeof(tile));

@@ -14,16 +14,18 @@ struct MmaArgument {
   const uint32_t* b;
 };
 
+using Floats8 [[gnu::vector_size(32)]] = float;
+
 // d += a b. Four rows at a time stay in registers.
 [[gnu::always_inline]] inline void MultiplyBody(const float (*a)[16], const float (*b)[8],
                                                 float (*d)[8]) {
   for (int row = 0; row < 16; row += 4) {
-    float sums[4][8];
+    Floats8 sums[4];
     std::memcpy(sums, d[row], sizeof(sums));
     for (int k = 0; k < 16; ++k) {
-      for (int r = 0; r < 4; ++r) {
-        for (int column = 0; column < 8; ++column) sums[r][column] += a[row + r][k] * b[k][column];
-      }
+      Floats8 b_row;
+      std::memcpy(&b_row, b[k], sizeof(b_row));
+      for (int r = 0; r < 4; ++r) sums[r] += a[row + r][k] * b_row;
     }
     std::memcpy(d[row], sums, sizeof(sums));
   }
