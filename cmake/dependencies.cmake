@@ -10,3 +10,10 @@ pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 find_package(Boost 1.74 REQUIRED COMPONENTS context)  # fibers of the emulated GPU
 find_library(NUMA_LIBRARY numa REQUIRED)
+if(TANDEM_CUDA)
+  # Ampere to Blackwell, workstation and server cards.
+  set(CMAKE_CUDA_ARCHITECTURES 80 86 89 90 100 120)
+  enable_language(CUDA)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know it for CUDA 13
+  find_package(CUDAToolkit REQUIRED)
+endif()
