@@ -1,9 +1,6 @@
 #include "gpu_attention/emulation/block.h"
 
-#include <alloca.h>
-
 #include <bit>
-#include <boost/context/protected_fixedsize_stack.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -55,11 +52,16 @@ std::string Lanes(uint32_t mask) {
 
 }  // namespace
 
-Block::Block() : shared_(static_cast<std::byte*>(std::aligned_alloc(1024, kMostSharedBytes))) {
+Block::Block()
+    : threads_(1024), shared_(static_cast<std::byte*>(std::aligned_alloc(1024, kMostSharedBytes))) {
   outside_.index = -1;
+  outside_.sanitizer.AdoptCurrent();
 }
 
-Block::~Block() { std::free(shared_); }
+Block::~Block() {
+  for (size_t i = 0; i < stacks_.size(); ++i) threads_[i].sanitizer.Destroy();
+  std::free(shared_);
+}
 
 // What a switch is made of is inlined into the functions that wait: a return right behind a switch
 // is one that the processor cannot predict.
@@ -69,15 +71,17 @@ Block::~Block() { std::free(shared_); }
   const int n_warps = static_cast<int>(warps_.size());
   const int warp = running_->index / 32, lane = running_->index % 32;
   if (const uint32_t ready = warps_[warp].ready; ready != 0) {
+    // As a rule, so that the processor guesses it instead of computing it first.
+    if (lane < 31 && (ready >> (lane + 1) & 1)) return running_[1];
     const uint32_t later = ready & ~(kAllLanes >> (31 - lane));
-    return *threads_[warp * 32 + std::countr_zero(later != 0 ? later : ready)];
+    return threads_[warp * 32 + std::countr_zero(later != 0 ? later : ready)];
   }
   // Lanes that wait for their warp now do so for ever.
   if (warps_[warp].at_warp != 0) return AfterDivergence();
   for (int i = 1; i < n_warps; ++i) {
     const int other = (warp + i) % n_warps;
     if (const uint32_t ready = warps_[other].ready; ready != 0) {
-      return *threads_[other * 32 + std::countr_zero(ready)];
+      return threads_[other * 32 + std::countr_zero(ready)];
     }
   }
   return at_block_ != 0 ? AfterDivergence() : outside_;
@@ -85,11 +89,12 @@ Block::~Block() { std::free(shared_); }
 
 [[gnu::always_inline]] inline void Block::SwitchTo(Thread& thread) {
   if (&thread == running_) return;
-  left_ = running_;
+  Thread& from = *running_;
   running_ = &thread;
   threadIdx.x = static_cast<uint32_t>(thread.index);
-  boost::context::fiber from = std::move(thread.fiber).resume();
-  left_->fiber = std::move(from);
+  from.sanitizer.Leave(thread.sanitizer);
+  TandemSwitchStack(&from.stack, thread.stack);
+  from.sanitizer.Enter();
 }
 
 void Block::Run(Grid& grid, dim3 index) {
@@ -106,27 +111,31 @@ void Block::Run(Grid& grid, dim3 index) {
   gridDim = {grid.shape.blocks_x, grid.shape.blocks_y, grid.shape.blocks_z};
   current_block = this;
   running_ = &outside_;
-  SwitchTo(*threads_[0]);
+  SwitchTo(threads_[0]);
   current_block = nullptr;
 }
 
-// Fibers are made once and run a thread of each block.
+// Made once; each runs a thread of every block.
 void Block::Prepare(int threads) {
-  while (static_cast<int>(threads_.size()) < threads) {
-    Thread& thread = *threads_.emplace_back(std::make_unique<Thread>());
-    thread.index = static_cast<int>(threads_.size()) - 1;
-    thread.fiber = boost::context::fiber(
-        std::allocator_arg, boost::context::protected_fixedsize_stack(kStackBytes),
-        [this, &thread](boost::context::fiber&& from) {
-          left_->fiber = std::move(from);
-          // Stacks at equal distances would fight for the same lines of the cache.
-          static_cast<volatile char*>(alloca(1 + thread.index % 32 * 128))[0] = 0;
-          while (true) {
-            RunThread(thread);
-            Leave();
-          }
-          return boost::context::fiber();
-        });
+  while (static_cast<int>(stacks_.size()) < threads) {
+    Thread& thread = threads_[stacks_.size()];
+    thread.index = static_cast<int>(stacks_.size());
+    // Stacks at equal distances would fight for the same lines of the cache.
+    std::byte* top = stacks_.emplace_back(kStackBytes).top();
+    thread.stack = PrepareStack(top - thread.index % 32 * 128, RunThreads);
+    thread.sanitizer.Create(top - kStackBytes, kStackBytes);
+  }
+}
+
+// What is on a thread's stack.
+void Block::RunThreads() {
+  Block& block = *current_block;
+  block.running_->sanitizer.Enter();
+  while (true) {
+    Thread& thread = *block.running_;
+    block.RunThread(thread);
+    block.warps_[thread.index / 32].ready &= ~(1u << thread.index % 32);
+    block.SwitchTo(block.Next());
   }
 }
 
@@ -137,12 +146,6 @@ void Block::RunThread(Thread& thread) {
     grid_->thread();
   } catch (const Unwind&) {
   }
-}
-
-// The running thread has ended its kernel; it comes back in the next block.
-void Block::Leave() {
-  warps_[running_->index / 32].ready &= ~(1u << running_->index % 32);
-  SwitchTo(Next());
 }
 
 // Lets those that wait go on, to unwind.
@@ -206,7 +209,7 @@ void Block::Yield() {
     const int index = (running_->index + i) % (32 * n_warps);
     if (warps_[index / 32].ready >> index % 32 & 1) {
       if (index <= running_->index) std::this_thread::yield();
-      SwitchTo(*threads_[index]);
+      SwitchTo(threads_[index]);
       break;
     }
   }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <atomic>
-#include <boost/context/fiber.hpp>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,6 +14,8 @@
 #include "core/status.h"
 #include "gpu_attention/cuda/launch.h"
 #include "gpu_attention/emulation/async_copies.h"
+#include "gpu_attention/emulation/sanitizer_fiber.h"
+#include "gpu_attention/emulation/stack_switch.h"
 #include "gpu_attention/emulation/thread_context.h"
 
 namespace tandem::emulated {
@@ -48,9 +49,9 @@ class Block {
 
  private:
   struct Thread {
-    boost::context::fiber fiber;  // where to go on; empty while it runs
+    void* stack = nullptr;  // where to go on; stale while it runs
     AsyncCopies copies;
-    void* sanitizer_fiber = nullptr;
+    SanitizerFiber sanitizer;
     int index = 0;
   };
   struct Warp {
@@ -63,8 +64,8 @@ class Block {
   };
 
   void Prepare(int threads);
+  static void RunThreads();
   void RunThread(Thread& thread);
-  void Leave();
   Thread& Next();
   Thread& AfterDivergence();
   void SwitchTo(Thread& thread);
@@ -72,11 +73,11 @@ class Block {
   std::string DescribeWaiting() const;
 
   Grid* grid_ = nullptr;
-  Thread outside_;  // the OS thread's own stack, from where Run was called
-  std::vector<std::unique_ptr<Thread>> threads_;
+  Thread outside_;               // the OS thread's own stack, from where Run was called
+  std::vector<Thread> threads_;  // as many as a block can have; the first have stacks
+  std::vector<StackMemory> stacks_;
   std::vector<Warp> warps_;  // of this block
   Thread* running_ = nullptr;
-  Thread* left_ = nullptr;  // ran before the running one
   int at_block_ = 0;
   Where block_where_;
   bool faulted_ = false;
