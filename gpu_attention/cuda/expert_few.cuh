@@ -37,76 +37,41 @@ struct FewShape {
 };
 
 // Where a lane finds its share of the weights of its warp's next two groups, u = 0 and 1. Its
-// scales are those of group lane % 4 / 2, 16 bytes for lanes with lane % 16 < 4. These are pointers
-// that move on: the compiler would compute all else anew in each step.
+// scales are 16 bytes of group lane % 4 / 2, for the lanes with lane % 16 < 4.
 class GateUpCursor {
  public:
   __device__ __forceinline__ GateUpCursor(Global<const uint8_t> expert, const ExpertCuts& cuts,
-                                          int32_t panel) {
-    const int lane = threadIdx.x % 32;
-    const int32_t group = static_cast<int32_t>(threadIdx.x) / 32 * kFewGroups;
-    const Global<const uint8_t> data = GateUpPanel(expert, cuts, panel, lane / 16);
-    words_ = data + group * kGroupBytes + WordsOfLane(lane);
-    scales_ = data + PanelScaleOffset(cuts.hidden) + group * kGroupScaleBytes + lane % 4 * 16;
-  }
+                                          int32_t panel)
+      : walk_(expert, cuts, panel, threadIdx.x % 32 / 16, threadIdx.x / 32 * kFewGroups,
+              WordsOfLane(threadIdx.x % 32), threadIdx.x % 4 * 16) {}
   __device__ __forceinline__ Global<const uint8_t> words(int u) const {
-    return words_ + u * kGroupBytes;
+    return walk_.words() + u * kGroupBytes;
   }
-  __device__ __forceinline__ Global<const uint8_t> scales() const { return scales_; }
-  __device__ __forceinline__ void Advance() {
-    words_ += kFewStride * kGroupBytes;
-    scales_ += kFewStride * kGroupScaleBytes;
-  }
+  __device__ __forceinline__ Global<const uint8_t> scales() const { return walk_.scales(); }
+  __device__ __forceinline__ void Advance() { walk_.Advance(); }
 
  private:
-  Global<const uint8_t> words_, scales_;
+  GateUpWalk<kFewStride> walk_;
 };
 
-// The same through the shards of down's inputs; two groups may lie in two shards.
-class DownCursor {
+class DownCursor {  // two groups may lie in two shards
  public:
   __device__ __forceinline__ DownCursor(Global<const uint8_t> expert, const ExpertCuts& cuts,
                                         int32_t panel)
-      : expert_(expert), cuts_(cuts), panel_(panel) {
-    for (int u = 0; u < kFewGroups; ++u) {
-      places_[u].group = static_cast<int32_t>(threadIdx.x) / 32 * kFewGroups + u;
-      if (places_[u].group < cuts.width / 32) Enter(places_[u]);
-    }
+      : first_(expert, cuts, panel, threadIdx.x / 32 * kFewGroups, WordsOfLane(threadIdx.x % 32),
+               threadIdx.x % 2 * 16),
+        second_(expert, cuts, panel, threadIdx.x / 32 * kFewGroups + 1,
+                WordsOfLane(threadIdx.x % 32), threadIdx.x % 2 * 16) {}
+  __device__ __forceinline__ Global<const uint8_t> words(int u) const {
+    return u == 0 ? first_.words() : second_.words();
   }
-  __device__ __forceinline__ Global<const uint8_t> words(int u) const { return places_[u].words; }
   __device__ __forceinline__ Global<const uint8_t> scales() const {
-    return threadIdx.x % 4 < 2 ? places_[0].scales : places_[1].scales;
+    return threadIdx.x % 4 < 2 ? first_.scales() : second_.scales();
   }
-  __device__ __forceinline__ void Advance() {
-#pragma unroll
-    for (Place& place : places_) {
-      place.group += kFewStride;
-      place.words += kFewStride * kGroupBytes;
-      place.scales += kFewStride * kGroupScaleBytes;
-      if (place.group >= place.end && place.group < cuts_.width / 32) Enter(place);
-    }
-  }
+  __device__ __forceinline__ void Advance() { first_.Advance(), second_.Advance(); }
 
  private:
-  struct Place {
-    int32_t group, end;  // end of its shard
-    Global<const uint8_t> words, scales;
-  };
-  __device__ __forceinline__ void Enter(Place& place) {
-    const int lane = threadIdx.x % 32;
-    const int32_t shard = ShardOf(cuts_, place.group * 32);
-    const int32_t in_shard = place.group - cuts_.begin[shard] / 32;
-    place.end = cuts_.begin[shard + 1] / 32;
-    const Global<const uint8_t> data = DownPanel(expert_, cuts_, panel_, shard);
-    place.words = data + in_shard * kGroupBytes + WordsOfLane(lane);
-    place.scales = data + PanelScaleOffset(cuts_.begin[shard + 1] - cuts_.begin[shard]) +
-                   in_shard * kGroupScaleBytes + lane % 2 * 16;
-  }
-
-  Global<const uint8_t> expert_;
-  const ExpertCuts& cuts_;
-  int32_t panel_;
-  Place places_[kFewGroups] = {};
+  DownWalk<kFewStride> first_, second_;
 };
 
 // One lane's way through the stages of its warp, in turn.

@@ -75,6 +75,73 @@ __device__ __forceinline__ Global<const uint8_t> DownPanel(Global<const uint8_t>
   return expert + cuts.offset[shard] + layout.down_panel(panel);
 }
 
+// A thread's way through every kStride-th group of a panel, from group `first` on: where `words_at`
+// bytes into the nibbles and `scales_at` bytes into the scales of the group lie. Pointers that
+// move, because whatever can be computed anew from the thread's number, the compiler computes anew
+// in each step. They may be used only while there is a group.
+template <int kStride>
+class GateUpWalk {
+ public:
+  __device__ __forceinline__ GateUpWalk(Global<const uint8_t> expert, const ExpertCuts& cuts,
+                                        int32_t panel, int which, int32_t first, int words_at,
+                                        int scales_at) {
+    const Global<const uint8_t> data = GateUpPanel(expert, cuts, panel, which);
+    words_ = data + first * kGroupBytes + words_at;
+    scales_ = data + PanelScaleOffset(cuts.hidden) + first * kGroupScaleBytes + scales_at;
+  }
+  __device__ __forceinline__ Global<const uint8_t> words() const { return words_; }
+  __device__ __forceinline__ Global<const uint8_t> scales() const { return scales_; }
+  __device__ __forceinline__ void Advance() {
+    words_ += kStride * kGroupBytes;
+    scales_ += kStride * kGroupScaleBytes;
+  }
+
+ private:
+  Global<const uint8_t> words_, scales_;
+};
+
+// The same through the shards of a panel of down.
+template <int kStride>
+class DownWalk {
+ public:
+  __device__ __forceinline__ DownWalk(Global<const uint8_t> expert, const ExpertCuts& cuts,
+                                      int32_t panel, int32_t first, int words_at, int scales_at)
+      : expert_(expert),
+        cuts_(cuts),
+        panel_(panel),
+        words_at_(words_at),
+        scales_at_(scales_at),
+        group_(first) {
+    if (group_ < cuts.width / 32) EnterShard();
+  }
+  __device__ __forceinline__ Global<const uint8_t> words() const { return words_; }
+  __device__ __forceinline__ Global<const uint8_t> scales() const { return scales_; }
+  __device__ __forceinline__ void Advance() {
+    group_ += kStride;
+    words_ += kStride * kGroupBytes;
+    scales_ += kStride * kGroupScaleBytes;
+    if (group_ >= end_ && group_ < cuts_.width / 32) EnterShard();
+  }
+
+ private:
+  __device__ __forceinline__ void EnterShard() {
+    const int32_t shard = ShardOf(cuts_, group_ * 32);
+    const int32_t begin = cuts_.begin[shard], end = cuts_.begin[shard + 1];
+    const int32_t in_shard = group_ - begin / 32;
+    end_ = end / 32;
+    const Global<const uint8_t> data = DownPanel(expert_, cuts_, panel_, shard);
+    words_ = data + in_shard * kGroupBytes + words_at_;
+    scales_ = data + PanelScaleOffset(end - begin) + in_shard * kGroupScaleBytes + scales_at_;
+  }
+
+  Global<const uint8_t> expert_;
+  const ExpertCuts& cuts_;
+  int32_t panel_;
+  int words_at_, scales_at_;
+  int32_t group_, end_ = 0;
+  Global<const uint8_t> words_ = nullptr, scales_ = nullptr;
+};
+
 // h of one column: silu(gate) * up.
 __device__ __forceinline__ float GatedUnit(float gate, float up) {
   return gate / (1.0f + expf(-gate)) * up;
