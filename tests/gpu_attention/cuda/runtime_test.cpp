@@ -13,10 +13,14 @@ namespace {
 
 class RuntimeTest : public GpuTest {
  protected:
+  void SetUp() override {
+    GpuTest::SetUp();
+    if (!IsSkipped()) words_ = PinnedBuffer::Allocate(5 * 4, "words").value();
+  }
   static Stream NewStream() { return Stream::Create().value(); }
 
   // Words that kernels and the host share: flag, reply, "gave up", payload, answer.
-  PinnedBuffer words_ = PinnedBuffer::Allocate(5 * 4, "words").value();
+  PinnedBuffer words_;
   std::atomic_ref<uint32_t> word(int i) { return std::atomic_ref(words_.host<uint32_t>()[i]); }
   Global<uint32_t> device_word(int i) { return words_.device<uint32_t>(i * 4, 1); }
   SignalArgs WaitFor(int i, uint32_t expected) {
