@@ -14,7 +14,7 @@
 
 namespace tandem::emulated {
 
-Stream::Impl::Impl() : worker_([this] { Loop(); }) {}
+Stream::Impl::Impl() : worker_(std::make_unique<ReusedThread>([this] { Loop(); })) {}
 
 Stream::Impl::~Impl() {
   {
@@ -22,7 +22,7 @@ Stream::Impl::~Impl() {
     stopping_ = true;
   }
   changed_.notify_all();
-  worker_.join();
+  worker_.reset();
 }
 
 void Stream::Impl::Put(Work work) {

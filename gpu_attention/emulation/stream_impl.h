@@ -6,15 +6,15 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "core/status.h"
 #include "gpu_attention/cuda/runtime.h"
+#include "gpu_attention/emulation/reused_thread.h"
 
 namespace tandem::emulated {
 
-// A worker thread that takes work from a queue. An error stays, and work after it is left out.
+// A thread that takes work from a queue. An error stays, and work after it is left out.
 struct Stream::Impl {
   using Work = std::function<absl::Status()>;
 
@@ -39,7 +39,7 @@ struct Stream::Impl {
   std::deque<std::function<void()>> queue_;
   bool busy_ = false, stopping_ = false;
   absl::Status status_;
-  std::thread worker_;
+  std::unique_ptr<ReusedThread> worker_;
 };
 
 }  // namespace tandem::emulated
