@@ -91,7 +91,7 @@ TEST_F(ExpertPrefillTest, AddsTheReference) {
 
 // All experts of a layer one after the other, as a prefill runs them.
 TEST_F(ExpertPrefillTest, AgreesWithTheCpu) {
-  const MoeCase c({"layer", 180, 128, 96, 3, 2}, 42);
+  const MoeCase c({"layer", 240, 128, 96, 3, 2}, 42);  // about 160 rows each
   const PackedExperts packed(c, 2);
   const auto& s = c.shape;
   const DeviceTensor<float> y(std::vector<float>(int64_t{s.tokens} * s.hidden));

@@ -43,42 +43,71 @@ std::vector<int32_t> SlotsOf(const Shape& shape) {
   return slot_of;
 }
 
+// What HotExperts() reads and writes, on the device.
+struct HotLayer {
+  const MoeCaseShape& shape;
+  const PackedExperts& packed;
+  int64_t stride;
+  std::vector<int32_t> slots;
+  DeviceTensor<uint8_t> pool, workspace;
+  DeviceTensor<bf16> x;
+  DeviceTensor<int32_t> ids, slot_of;
+  DeviceTensor<float> weights, y;
+
+  HotLayer(const MoeCase& c, const PackedExperts& packed, const std::vector<int32_t>& slots)
+      : shape(c.shape),
+        packed(packed),
+        stride(packed.layout.expert_bytes() + 64),
+        slots(slots),
+        pool(Pool()),
+        workspace(HotExpertsWorkspaceBytes(shape.tokens, shape.top_k, shape.experts, packed.cuts)),
+        x(c.x),
+        ids(RouterIds(c)),
+        slot_of(slots),
+        weights(c.weights),
+        y(int64_t{shape.tokens} * shape.hidden) {}
+
+  // The hot experts at their slots, poison everywhere else.
+  std::vector<uint8_t> Pool() const {
+    const int64_t bytes = packed.layout.expert_bytes();
+    std::vector<uint8_t> pool(stride * shape.experts, 0xff);
+    for (int32_t e = 0; e < shape.experts; ++e) {
+      if (slots[e] < 0) continue;
+      std::copy_n(packed.bytes.begin() + e * bytes, bytes, pool.begin() + slots[e] * stride);
+    }
+    return pool;
+  }
+  // As the router says it: ~e if hot. What goes to no expert stays out here, too.
+  std::vector<int32_t> RouterIds(const MoeCase& c) const {
+    std::vector<int32_t> out = c.ids;
+    for (int32_t& id : out) id = id < 0 ? 0x7fffffff : slots[id] >= 0 ? ~id : id;
+    return out;
+  }
+  HotExpertsArgs args() const {
+    return {.tokens = shape.tokens,
+            .top_k = shape.top_k,
+            .experts = shape.experts,
+            .multiprocessors = 3,
+            .cuts = packed.cuts,
+            .x = x.view(),
+            .expert_ids = ids.view(),
+            .weights = weights.view(),
+            .slot_of = slot_of.view(),
+            .pool = pool.view(),
+            .slot_stride = stride,
+            .workspace = workspace.data(),
+            .y = y.data()};
+  }
+};
+
 class HotExpertsTest : public GpuTest {
  protected:
   std::vector<float> Run(const MoeCase& c, const PackedExperts& packed,
-                         const std::vector<int32_t>& slot_of) {
-    const auto& s = c.shape;
-    // The pool holds the hot experts at their slots, everything else is poison.
-    const int64_t stride = packed.layout.expert_bytes() + 64;
-    std::vector<uint8_t> bytes(stride * s.experts, 0xff);
-    for (int32_t e = 0; e < s.experts; ++e) {
-      if (slot_of[e] < 0) continue;
-      std::copy_n(packed.bytes.begin() + e * packed.layout.expert_bytes(),
-                  packed.layout.expert_bytes(), bytes.begin() + slot_of[e] * stride);
-    }
-    std::vector<int32_t> ids = c.ids;  // of the router: ~e if hot; nobody's pairs stay out
-    for (int32_t& id : ids) id = id < 0 ? 0x7fffffff : slot_of[id] >= 0 ? ~id : id;
-    const DeviceTensor<uint8_t> pool(bytes);
-    const DeviceTensor<bf16> x(c.x);
-    const DeviceTensor<int32_t> device_ids(ids), device_slots(slot_of);
-    const DeviceTensor<float> weights(c.weights), y(int64_t{s.tokens} * s.hidden);
-    const DeviceTensor<uint8_t> workspace(
-        HotExpertsWorkspaceBytes(s.tokens, s.top_k, s.experts, packed.cuts));
-    HotExperts(*stream_, {.tokens = s.tokens,
-                          .top_k = s.top_k,
-                          .experts = s.experts,
-                          .multiprocessors = 3,
-                          .cuts = packed.cuts,
-                          .x = x.view(),
-                          .expert_ids = device_ids.view(),
-                          .weights = weights.view(),
-                          .slot_of = device_slots.view(),
-                          .pool = pool.view(),
-                          .slot_stride = stride,
-                          .workspace = workspace.data(),
-                          .y = y.data()});
-    workspace.Read(*stream_);
-    return y.Read(*stream_);
+                         const std::vector<int32_t>& slots) {
+    const HotLayer layer(c, packed, slots);
+    HotExperts(*stream_, layer.args());
+    layer.workspace.Read(*stream_);
+    return layer.y.Read(*stream_);
   }
 };
 
@@ -134,6 +163,32 @@ TEST_F(HotExpertsTest, ATokenDoesNotSeeItsBatch) {
   for (const int32_t t : {0, 8, 34}) {
     const std::vector<float> alone = Run(all.Select({t}), packed, slot_of);
     EXPECT_TRUE(std::equal(alone.begin(), alone.end(), batch.begin() + t * all.shape.hidden)) << t;
+  }
+}
+
+// A recorded layer takes what the device's memory holds when it runs: other choices, other weights
+// in the slots.
+TEST_F(HotExpertsTest, AGraphFollowsTheIds) {
+  const MoeCaseShape shape = {"graph", 5, 64, 96, 8, 3, kUniform};
+  const MoeCase first(shape, 10);
+  const PackedExperts packed(first, 2);
+  const HotLayer layer(first, packed, {0, -1, -1, 1, -1, -1, -1, 2});
+  auto graph = Graph::Record(*stream_, [&](Stream& stream) { HotExperts(stream, layer.args()); });
+  ASSERT_TRUE(graph.ok()) << graph.status();
+
+  int32_t shift = 0;
+  for (const std::vector<int32_t>& slots :
+       {std::vector<int32_t>{0, -1, -1, 1, -1, -1, -1, 2},
+        std::vector<int32_t>{-1, 7, 6, 5, 4, 3, 2, 1}, std::vector<int32_t>(8, -1)}) {
+    MoeCase c = first;
+    for (int32_t& id : c.ids) id = (id + shift) % 8;
+    ++shift;
+    const HotLayer next(c, packed, slots);
+    stream_->CopyOnDevice(layer.pool.data(), next.pool.view(), layer.pool.size());
+    stream_->CopyOnDevice(layer.ids.data(), next.ids.view(), layer.ids.size());
+    stream_->CopyOnDevice(layer.slot_of.data(), next.slot_of.view(), layer.slot_of.size());
+    graph->Launch(*stream_);
+    CheckAgainstReference(c, packed, slots, layer.y.Read(*stream_));
   }
 }
 
