@@ -1,20 +1,23 @@
 // One block: one row, kHeads heads, a range of pages, kTokens of it at a time.
 //
 //   shared memory   query [kHeads, dim]; kStages x tokens [kTokens, dim]; p [kHeads, kTokens]
-//   scores          a warp owns 16 heads x kTokens / kWarpsN tokens; both operands by ldmatrix
+//   scores          a warp ends up with 16 heads x kTokens / kWarpsN tokens; operands by ldmatrix
 //   softmax         online; a head's maximum over a tile is agreed on through shared memory
 //   sum             a warp owns all heads x 512 / kWarps latent columns, in registers; p is the A
 //                   operand, the same tokens, transposed on loading, are the B operand
 //
-// Per 64 tokens and 64 heads on an SM of an H100, variant Large: 74 KB take 2.9 us at its share of
-// HBM (3.35 TB/s over 132); 2,176 mma 2.0 us at the rate of mma.sync; ldmatrix reads 570 KB, 2.5
-// us.
+// Per 64 tokens on an SM of an H100 (variant Large, K2.6's width; by arithmetic, not timed): 74 KB
+// take 2.9 us at the SM's share of HBM. Beside that, one after another: scores 1.5 us (330 KB
+// through shared memory at 128 bytes a clock), softmax 0.4 us, sum 1.0 us (1,024 mma at the 60 % of
+// peak that mma.sync reaches). The two are about even: 3.0 to 3.8 us, so 8 rows of 32K tokens take
+// 105 to 130 us with start and merge, 70 to 85 % of HBM.
 #include "gpu_attention/cuda/mla_decode.h"
 
 #include <algorithm>
 #include <limits>
 
 #include "gpu_attention/cuda/launch.h"
+#include "gpu_attention/cuda/mla_decode_merge.h"
 #include "gpu_attention/cuda/softmax.cuh"
 #include "gpu_attention/cuda/swizzle.cuh"
 #include "gpu_attention/cuda/vectors.cuh"
@@ -25,15 +28,18 @@ namespace {
 
 constexpr int kMaxLatent = 512, kMaxDim = 576;
 
-template <int heads, int tokens, int warps, int stages>
+// k_split: a warp's scores are first made for 16 * k_split heads over a part of the dimensions,
+// which costs fewer loads per product, and then added up.
+template <int heads, int tokens, int warps, int stages, int k_split>
 struct Variant {
   static constexpr int kHeads = heads, kTokens = tokens, kWarps = warps, kStages = stages;
+  static constexpr int kKSplit = k_split;
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kMTiles = kHeads / 16;
   static constexpr int kWarpsN = kWarps / kMTiles;       // warps side by side over the tokens
   static constexpr int kWarpTokens = kTokens / kWarpsN;  // scores of a warp: 16 x kWarpTokens
   static constexpr int kColumns = kMaxLatent / kWarps;   // sums of a warp: kHeads x kColumns
-  static_assert(kPageTokens % kTokens == 0 && kWarpTokens % 8 == 0);
+  static_assert(kPageTokens % kTokens == 0 && kWarpTokens % 8 == 0 && kMTiles % kKSplit == 0);
 
   static constexpr int64_t SharedBytes(int dim) {
     const int64_t rows = kHeads + kStages * kTokens;
@@ -42,14 +48,55 @@ struct Variant {
   }
   static constexpr int64_t RoundUp128(int64_t n) { return (n + 127) / 128 * 128; }
 };
-using Large = Variant<64, 64, 8, 2>;   // 225 KB at K2.6's width: H100, B200
-using Medium = Variant<64, 32, 8, 2>;  // 149 KB: A100
-using Narrow = Variant<32, 16, 4, 3>;  //  92 KB: cards with 99 KB; a page is read by two blocks
-using Small = Variant<16, 32, 4, 2>;   // for 16 heads or fewer
+using Large = Variant<64, 64, 8, 2, 2>;   // 225 KB at K2.6's width: H100, B200
+using Medium = Variant<64, 32, 8, 2, 2>;  // 149 KB: A100
+using Narrow = Variant<32, 16, 4, 3, 1>;  //  92 KB: cards with 99 KB; a page is read by two blocks
+using Small = Variant<16, 32, 4, 2, 1>;   // for 16 heads or fewer
 static_assert(Large::SharedBytes(kMaxDim) <= 227 * 1024);
 static_assert(Medium::SharedBytes(kMaxDim) <= 163 * 1024);
 static_assert(Narrow::SharedBytes(kMaxDim) <= 99 * 1024);
 static_assert(Small::SharedBytes(kMaxDim) <= 99 * 1024);
+
+// Two warps have the scores of the same heads and tokens over one half of the dimensions each. Each
+// gives the other 16 of the 32 heads, in two turns, since there is room for one.
+template <class V>
+__device__ __forceinline__ void AddParts(const float (&parts)[V::kKSplit][V::kWarpTokens / 8][4],
+                                         int warp, Shared<bf16> room,
+                                         float (&s)[V::kWarpTokens / 8][4]) {
+  static_assert(V::kKSplit <= 2);
+  const int half = warp / V::kWarpsN % V::kKSplit;
+#pragma unroll
+  for (int n = 0; n < V::kWarpTokens / 8; ++n)
+    for (int i = 0; i < 4; ++i) s[n][i] = half == 0 ? parts[0][n][i] : parts[V::kKSplit - 1][n][i];
+  if constexpr (V::kKSplit == 2) {
+    const int pair = warp / (2 * V::kWarpsN) * V::kWarpsN + warp % V::kWarpsN;
+    const Shared<float> mine =
+        PointerCast<float>(room) +
+        (pair * (V::kWarpTokens / 8) * 32 + static_cast<int>(threadIdx.x) % 32) * 4;
+#pragma unroll
+    for (int turn = 0; turn < 2; ++turn) {
+      if (half != turn) {
+#pragma unroll
+        for (int n = 0; n < V::kWarpTokens / 8; ++n) {
+          const float(&part)[4] = parts[turn][n];
+          StoreAs(mine + n * 128, float4{part[0], part[1], part[2], part[3]});
+        }
+      }
+      __syncthreads();
+      if (half == turn) {
+#pragma unroll
+        for (int n = 0; n < V::kWarpTokens / 8; ++n) {
+          const auto other = LoadAs<float4>(mine + n * 128);
+          s[n][0] += other.x;
+          s[n][1] += other.y;
+          s[n][2] += other.z;
+          s[n][3] += other.w;
+        }
+      }
+      if (turn == 0) __syncthreads();
+    }
+  }
+}
 
 // blocks_x: head groups, so that those who read the same pages run at the same time; blocks_y:
 // splits; blocks_z: rows.
@@ -84,25 +131,28 @@ __global__ void __launch_bounds__(V::kThreads, 1) MlaDecodeKernel(MlaDecodeArgs 
   const Shared<float> of_warp = arena.Take<float>(V::kWarpsN * V::kHeads);  // maxima, then sums
 
   // Start loading: the query and the first tiles.
-  const RowCopier<V::kThreads> copier(dim, row_elems);
   const Global<const int32_t> pages = a.pages + row * a.pages_row;
   int page = pages[begin / kPageTokens];  // of the next tile to load: known one tile ahead
   const auto load = [&](int tile) {
     const int token = begin + tile * V::kTokens;
     const int64_t cached = int64_t{page} * kPageTokens + token % kPageTokens;
-    copier.template Copy<V::kTokens>(stages + tile % V::kStages * (V::kTokens * row_elems),
-                                     a.cache + cached * dim, end - token);
+    CopyRows<V::kTokens, V::kThreads, kMaxDim>(
+        stages + tile % V::kStages * (V::kTokens * row_elems), row_elems, a.cache + cached * dim,
+        dim, end - token);
     if (tile + 1 < n_tiles) page = pages[(token + V::kTokens) / kPageTokens];
   };
-  copier.template Copy<V::kHeads>(query, a.query + (row * a.heads + first_head) * dim, heads);
+  CopyRows<V::kHeads, V::kThreads, kMaxDim>(
+      query, row_elems, a.query + (row * a.heads + first_head) * dim, dim, heads);
   for (int tile = 0; tile < V::kStages - 1; ++tile) {
     if (tile < n_tiles) load(tile);
     CopyAsyncCommit();
   }
-  copier.ZeroRest(query, V::kHeads);
-  copier.ZeroRest(stages, V::kStages * V::kTokens);
+  ZeroRest<V::kThreads>(query, row_elems, dim, V::kHeads);
+  ZeroRest<V::kThreads>(stages, row_elems, dim, V::kStages * V::kTokens);
 
-  const int score_head = warp / V::kWarpsN * 16;               // first row of the warp's scores
+  const int score_head = warp / V::kWarpsN * 16;  // first row of the warp's scores
+  const int team_head = score_head / (16 * V::kKSplit) * (16 * V::kKSplit);
+  const int first_k = (score_head - team_head) / 16 * (row_elems / V::kKSplit);
   const int score_token = warp % V::kWarpsN * V::kWarpTokens;  // and first column
   const int column = warp * V::kColumns;                       // first column of its sums
   const float scale = a.scale * kLog2E;                        // the exponentials have base 2
@@ -117,25 +167,34 @@ __global__ void __launch_bounds__(V::kThreads, 1) MlaDecodeKernel(MlaDecodeArgs 
     CopyAsyncCommit();
     const Shared<const bf16> tokens = stages + tile % V::kStages * (V::kTokens * row_elems);
 
-    // Scores.
-    float s[V::kWarpTokens / 8][4] = {};
-#pragma unroll 2
-    for (int k = 0; k < row_elems; k += 32) {
+    // Scores: this warp's part of the dimensions for all heads of its team, then all of them for
+    // its own heads.
+    float parts[V::kKSplit][V::kWarpTokens / 8][4] = {};
+#pragma unroll 1  // more would spill
+    for (int k = first_k; k < first_k + row_elems / V::kKSplit; k += 32) {
       const int piece = k / kPieceElems;
-      uint32_t q[2][4];
-      for (int half = 0; half < 2; ++half) {
-        LoadMatrix4(q[half], query + SwizzledPiece(score_head + lane % 16,
-                                                   piece + 2 * half + lane / 16, row_elems));
+      uint32_t q[V::kKSplit][2][4];
+#pragma unroll
+      for (int m = 0; m < V::kKSplit; ++m) {
+        for (int half = 0; half < 2; ++half) {
+          LoadMatrix4(q[m][half], query + SwizzledPiece(team_head + m * 16 + lane % 16,
+                                                        piece + 2 * half + lane / 16, row_elems));
+        }
       }
 #pragma unroll
       for (int n = 0; n < V::kWarpTokens / 8; ++n) {
         uint32_t key[4];
         LoadMatrix4(key, tokens + SwizzledPiece(score_token + n * 8 + lane % 8, piece + lane / 8,
                                                 row_elems));
-        Mma16816(s[n], q[0], {key[0], key[1]});
-        Mma16816(s[n], q[1], {key[2], key[3]});
+#pragma unroll
+        for (int m = 0; m < V::kKSplit; ++m) {
+          Mma16816(parts[m][n], q[m][0], {key[0], key[1]});
+          Mma16816(parts[m][n], q[m][1], {key[2], key[3]});
+        }
       }
     }
+    float s[V::kWarpTokens / 8][4];
+    AddParts<V>(parts, warp, p, s);
 
     // Maxima: of the warp's tokens, then of all.
     float tile_max[2] = {kMinusInfinity, kMinusInfinity};
@@ -189,12 +248,12 @@ __global__ void __launch_bounds__(V::kThreads, 1) MlaDecodeKernel(MlaDecodeArgs 
     }
 #pragma unroll
     for (int k = 0; k < V::kTokens / 16; ++k) {
+      // 16 rows further, the same piece: the swizzle repeats.
+      const Shared<const bf16> weights =
+          p + SwizzledShortPiece<V::kTokens>(lane % 16, k * 2 + lane / 16);
       uint32_t weight[V::kMTiles][4];
 #pragma unroll
-      for (int m = 0; m < V::kMTiles; ++m) {
-        LoadMatrix4(weight[m],
-                    p + SwizzledShortPiece<V::kTokens>(m * 16 + lane % 16, k * 2 + lane / 16));
-      }
+      for (int m = 0; m < V::kMTiles; ++m) LoadMatrix4(weight[m], weights + m * 16 * V::kTokens);
 #pragma unroll
       for (int n = 0; n < V::kColumns / 8; n += 2) {
         const int last_piece = row_elems / kPieceElems - 1;
@@ -248,34 +307,6 @@ __global__ void __launch_bounds__(V::kThreads, 1) MlaDecodeKernel(MlaDecodeArgs 
   }
 }
 
-constexpr int kMergeThreads = kMaxLatent / 4;
-
-// out = sum over the splits of 2^(lse - max lse) partial, over the sum of those factors. blocks_x:
-// heads, blocks_y: rows; four columns per thread.
-__global__ void __launch_bounds__(kMergeThreads) MlaDecodeMergeKernel(MlaDecodeArgs a) {
-  const int64_t row = blockIdx.y, head = blockIdx.x;
-  const int column = static_cast<int>(threadIdx.x) * 4;
-  if (column >= a.latent) return;
-  const int64_t first = row * a.n_splits * a.heads + head;
-  float max = kMinusInfinity;
-  for (int i = 0; i < a.n_splits; ++i) max = fmaxf(max, a.lse[first + int64_t{i} * a.heads]);
-  float4 sum = {0, 0, 0, 0};
-  float total = 0;
-#pragma unroll 4
-  for (int i = 0; i < a.n_splits; ++i) {
-    const int64_t at = first + int64_t{i} * a.heads;
-    if (a.lse[at] == kMinusInfinity) continue;  // an empty split has written nothing else
-    const float weight = exp2f(a.lse[at] - max);
-    const auto part = LoadAs<float4>(a.partial + (at * a.latent + column));
-    total += weight;
-    sum = {sum.x + weight * part.x, sum.y + weight * part.y, sum.z + weight * part.z,
-           sum.w + weight * part.w};
-  }
-  const float factor = total > 0 ? 1.0f / total : 0.0f;
-  StoreAs(a.out + ((row * a.heads + head) * a.latent + column),
-          PackBf16x4({sum.x * factor, sum.y * factor, sum.z * factor, sum.w * factor}));
-}
-
 template <class V>
 void LaunchVariant(Stream& stream, const MlaDecodeArgs& a) {
   Launch(stream, "mla_decode", MlaDecodeKernel<V>,
@@ -305,11 +336,7 @@ void MlaDecode(Stream& stream, const MlaDecodeArgs& args) {
       "a cached row is made of pieces of 8 and fits into a tile");
   ForVariant(args.heads, dim, args.shared_bytes_per_block,
              [&](auto variant) { LaunchVariant<decltype(variant)>(stream, args); });
-  Launch(stream, "mla_decode_merge", MlaDecodeMergeKernel,
-         {.blocks_x = static_cast<uint32_t>(args.heads),
-          .blocks_y = static_cast<uint32_t>(args.rows),
-          .threads = kMergeThreads},
-         args);
+  MlaDecodeMerge(stream, args);
 }
 
 // Time in pages per block: its pages, and about three more for loading the query and writing the

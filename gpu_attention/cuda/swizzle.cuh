@@ -24,44 +24,36 @@ __device__ __forceinline__ int SwizzledShortPiece(int row, int piece) {
   return row * kRowElems + (piece ^ (row / kRowsPerLine % kPieces)) * kPieceElems;
 }
 
-// Copies contiguous rows from global memory into swizzled ones in the background. The threads take
-// neighbouring pieces; who takes which is worked out once.
-template <int kThreads>
-class RowCopier {
- public:
-  __device__ RowCopier(int dim, int row_elems)
-      : row_elems_(row_elems),
-        pieces_(dim / kPieceElems),
-        row_(static_cast<int>(threadIdx.x) / pieces_),
-        piece_(static_cast<int>(threadIdx.x) % pieces_),
-        row_step_(kThreads / pieces_),
-        piece_step_(kThreads % pieces_) {}
-
-  // Rows from `valid` on become zeros. from [valid, dim], 16-byte aligned.
-  template <int kRows>
-  __device__ __forceinline__ void Copy(Shared<bf16> to, Global<const bf16> from, int valid) const {
-    int row = row_, piece = piece_;
-    for (int i = static_cast<int>(threadIdx.x); row < kRows; i += kThreads) {
-      CopyAsync16(to + SwizzledPiece(row, piece, row_elems_), from + int64_t{i} * kPieceElems,
-                  row < valid);
-      row += row_step_;
-      piece += piece_step_;
-      if (piece >= pieces_) {
-        piece -= pieces_;
-        ++row;
-      }
+// Copies rows of `dim` elements, contiguous in global memory and 16-byte aligned, into swizzled
+// ones in the background, a warp a row. Rows from `valid` on become zeros. REQUIRES: dim <=
+// kMaxDim.
+template <int kRows, int kThreads, int kMaxDim>
+__device__ __forceinline__ void CopyRows(Shared<bf16> to, int row_elems, Global<const bf16> from,
+                                         int dim, int valid) {
+  constexpr int kWarps = kThreads / 32;
+  static_assert(kRows % kWarps == 0);
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll 1  // unrolled, it would keep registers that the callers need
+  for (int i = 0; i < kRows / kWarps; ++i) {
+    const int row = warp + i * kWarps;
+#pragma unroll
+    for (int first = 0; first < kMaxDim / kPieceElems; first += 32) {
+      const int piece = first + lane;
+      if (piece * kPieceElems >= dim) continue;
+      CopyAsync16(to + SwizzledPiece(row, piece, row_elems),
+                  from + (int64_t{row} * dim + piece * kPieceElems), row < valid);
     }
   }
+}
 
-  // Fills up what Copy leaves of `rows` rows.
-  __device__ void ZeroRest(Shared<bf16> to, int rows) const {
-    const int rest = row_elems_ / kPieceElems - pieces_;
-    for (int i = static_cast<int>(threadIdx.x); i < rows * rest; i += kThreads)
-      StoreAs(to + SwizzledPiece(i / rest, pieces_ + i % rest, row_elems_), uint4{0, 0, 0, 0});
+// Zeros in the columns from `dim` on.
+template <int kThreads>
+__device__ __forceinline__ void ZeroRest(Shared<bf16> to, int row_elems, int dim, int rows) {
+  const int rest = (row_elems - dim) / kPieceElems;
+  for (int i = static_cast<int>(threadIdx.x); i < rows * rest; i += kThreads) {
+    StoreAs(to + SwizzledPiece(i / rest, dim / kPieceElems + i % rest, row_elems),
+            uint4{0, 0, 0, 0});
   }
-
- private:
-  int row_elems_, pieces_, row_, piece_, row_step_, piece_step_;
-};
+}
 
 }  // namespace tandem::TANDEM_GPU
