@@ -4,6 +4,8 @@
 // 4. combine: adds the outputs of a token's pairs.
 #include "gpu_attention/cuda/hot_experts.h"
 
+#include <algorithm>
+
 #include "gpu_attention/cuda/arrange_inputs.cuh"
 #include "gpu_attention/cuda/expert_few.cuh"
 

@@ -40,7 +40,8 @@ struct HotExpertsArgs {
 
 int64_t HotExpertsWorkspaceBytes(int32_t tokens, int32_t top_k, int32_t experts,
                                  const ExpertCuts& cuts);
-// REQUIRES: tokens * top_k <= kMaxHotPairs; a token's ids are distinct.
+// REQUIRES: tokens * top_k <= kMaxHotPairs, top_k <= 64, experts <= 1024; a token's ids are
+// distinct.
 void HotExperts(Stream& stream, const HotExpertsArgs& args);
 
 }  // namespace tandem::TANDEM_GPU
