@@ -2,9 +2,9 @@
 // runtime (runtime_cuda.cpp) and by the emulation (gpu_attention/emulation/runtime.cpp).
 //
 // Work put into a stream never fails at the call: the stream keeps the first error, with the name
-// of the kernel or copy it belongs to, and Synchronize() or status() hands it out. All classes are
-// move-only; destructors log and never throw. A stream, and what is done with it, belongs to one
-// thread at a time.
+// of the kernel or copy it belongs to, and Synchronize() or status() hands it out; what comes after
+// an error is left out, but for events. All classes are move-only; destructors log and never throw.
+// A stream, and what is done with it, belongs to one thread at a time.
 #pragma once
 
 #include <cstddef>
@@ -167,7 +167,8 @@ class Stream {
 class Graph {
  public:
   // Calls record(stream) once; what that puts into the stream becomes the graph and does not run.
-  // Copies from host memory that is not page-locked, and Synchronize(), are not allowed within.
+  // Copies from host memory that is not page-locked, events and Synchronize() are not allowed
+  // within.
   static absl::StatusOr<Graph> Record(Stream& stream, const std::function<void(Stream&)>& record);
   Graph(Graph&&) noexcept;
   Graph& operator=(Graph&&) noexcept;
