@@ -1,4 +1,4 @@
-// One block: 64 queries of one head against a block of keys, 64 of them at a time, 16 queries per
+// One block: 128 queries of one head against a block of keys, 64 of them at a time, 16 queries per
 // warp.
 //
 //   shared memory   2 x (keys [64, qk], values [64, v]), loaded in the background; 80 KB
@@ -6,9 +6,9 @@
 //   scores          queries times keys, by ldmatrix; the softmax of a query stays in four lanes
 //   sum             the scores, rounded, are already laid out as an A operand; values transposed
 //
-// Per 64 x 64 pairs at K2.6's width: 1,280 mma, 1.2 us at the rate of mma.sync on an H100 SM;
-// ldmatrix reads 164 KB, 0.7 us. Two blocks share an SM, so that one's softmax hides behind the
-// other's mma.
+// Per 128 x 64 pairs at K2.6's width on an SM of an H100 (by arithmetic, not timed): 1,280 mma take
+// 1.2 us at the rate of mma.sync; ldmatrix reads 330 KB, 1.5 us, which is the bound, at 40 % of the
+// tensor cores' peak; 41 KB come from L2, half of what it could deliver in that time.
 #include "gpu_attention/cuda/mla_prefill.h"
 
 #include "gpu_attention/cuda/launch.h"
@@ -20,8 +20,8 @@
 namespace tandem::TANDEM_GPU {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kQueries = 64, kKeys = 64;  // of a tile; a warp has 16 queries
+constexpr int kThreads = 256;
+constexpr int kQueries = 128, kKeys = 64;  // of a tile; a warp has 16 queries
 
 // Walks over the units of rows, kUnit elements each: a thread takes every kThreads-th. `use` gets
 // row and first element.
@@ -89,7 +89,7 @@ __device__ __forceinline__ void LoadKeys(const MlaPrefillArgs& a, int first_key,
 // kQk, kV: room for nope + rope and for v; multiples of 64. blocks_x: query tiles, longest first;
 // blocks_y: heads.
 template <int kQk, int kV>
-__global__ void __launch_bounds__(kThreads, 2) MlaPrefillKernel(MlaPrefillArgs a) {
+__global__ void __launch_bounds__(kThreads, 1) MlaPrefillKernel(MlaPrefillArgs a) {
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
   const int g = lane / 4, t = lane % 4;
   const int64_t head = blockIdx.y;
@@ -114,40 +114,42 @@ __global__ void __launch_bounds__(kThreads, 2) MlaPrefillKernel(MlaPrefillArgs a
     }
   };
 
-  // The queries go through the second stage into registers.
-  const Shared<bf16> staged = keys + kKeys * kQk;
+  // The queries go through the keys' room into registers.
+  static_assert(kQueries <= 2 * kKeys);
   if (in_pieces) {
-    LoadQueries<kQk, kPieceElems>(a, first_query, head, staged);
+    LoadQueries<kQk, kPieceElems>(a, first_query, head, keys);
   } else {
-    LoadQueries<kQk, 1>(a, first_query, head, staged);
+    LoadQueries<kQk, 1>(a, first_query, head, keys);
   }
-  CopyAsyncCommit();
-  if (n_tiles > 0) load(0);
   CopyAsyncCommit();
   for (int i = thread; i < 2 * kKeys * (kQk - qk); i += kThreads)  // columns that nobody loads
     keys[SwizzledElem<kQk>(i / (kQk - qk), qk + i % (kQk - qk))] = bf16{0};
-  CopyAsyncWait<1>();
+  CopyAsyncWait<0>();
   __syncthreads();
   uint32_t query[kQk / 16][4];
 #pragma unroll
   for (int k = 0; k < kQk / 16; ++k)
-    LoadMatrix4(query[k], staged + SwizzledPiece(warp * 16 + lane % 16, k * 2 + lane / 16, kQk));
+    LoadMatrix4(query[k], keys + SwizzledPiece(warp * 16 + lane % 16, k * 2 + lane / 16, kQk));
+  __syncthreads();
+  if (n_tiles > 0) load(0);
+  CopyAsyncCommit();
 
   // The state of the blocks before.
-  const int64_t state[2] = {(int64_t{first_query} + warp * 16 + g) * a.heads + head,
-                            (int64_t{first_query} + warp * 16 + g + 8) * a.heads + head};
-  const bool mine[2] = {warp * 16 + g < queries, warp * 16 + g + 8 < queries};
+  const auto state = [&](int i) {
+    return (int64_t{first_query} + warp * 16 + g + 8 * i) * a.heads + head;
+  };
+  const auto mine = [&](int i) { return warp * 16 + g + 8 * i < queries; };
   float sums[kV / 8][4] = {};
   float max[2] = {kMinusInfinity, kMinusInfinity};
   float total[2] = {0, 0};  // this thread's part
   for (int i = 0; i < 2; ++i) {
-    if (a.first || !mine[i]) continue;
-    max[i] = a.max[state[i]];
-    if (t == 0) total[i] = a.sum[state[i]];
+    if (a.first || !mine(i)) continue;
+    max[i] = a.max[state(i)];
+    if (t == 0) total[i] = a.sum[state(i)];
 #pragma unroll
     for (int n = 0; n < kV / 8; ++n) {
       if (n * 8 + 2 * t >= a.v) continue;
-      const auto old = LoadAs<float2>(a.acc + (state[i] * a.v + n * 8 + 2 * t));
+      const auto old = LoadAs<float2>(a.acc + (state(i) * a.v + n * 8 + 2 * t));
       sums[n][2 * i] = old.x;
       sums[n][2 * i + 1] = old.y;
     }
@@ -159,6 +161,9 @@ __global__ void __launch_bounds__(kThreads, 2) MlaPrefillKernel(MlaPrefillArgs a
     __syncthreads();  // the tile is there, and nobody reads the one before any more
     if (tile + 1 < n_tiles) load(tile + 1);
     CopyAsyncCommit();
+    const int position = a.kv_len + first_query + warp * 16 + g;  // of row g; g + 8 is 8 further
+    const int first_key = tile * kKeys;
+    if (warp * 16 >= queries || a.begin + first_key > position - g + 15) continue;  // sees none
     const Shared<const bf16> tile_keys = keys + tile % 2 * (kKeys * kQk);
     const Shared<const bf16> tile_values = values + tile % 2 * (kKeys * kV);
 
@@ -176,8 +181,6 @@ __global__ void __launch_bounds__(kThreads, 2) MlaPrefillKernel(MlaPrefillArgs a
     }
 
     // Who sees what: keys up to the query's own position, within the block.
-    const int position = a.kv_len + first_query + warp * 16 + g;  // of row g; g + 8 is 8 further
-    const int first_key = tile * kKeys;
     if (first_key + kKeys > a.len || a.begin + first_key + kKeys > position - g) {
 #pragma unroll
       for (int n = 0; n < kKeys / 8; ++n) {
@@ -235,20 +238,20 @@ __global__ void __launch_bounds__(kThreads, 2) MlaPrefillKernel(MlaPrefillArgs a
   // Out, or on to the next block.
   for (int i = 0; i < 2; ++i) {
     const float sum = QuadSum(total[i]);
-    if (!mine[i]) continue;
+    if (!mine(i)) continue;
     if (!a.last && t == 0) {
-      a.max[state[i]] = max[i];
-      a.sum[state[i]] = sum;
+      a.max[state(i)] = max[i];
+      a.sum[state(i)] = sum;
     }
 #pragma unroll
     for (int n = 0; n < kV / 8; ++n) {
       const int column = n * 8 + 2 * t;
       if (column >= a.v) continue;
       if (a.last) {
-        StoreAs(a.out + (state[i] * a.v + column),
+        StoreAs(a.out + (state(i) * a.v + column),
                 PackBf16x2(sums[n][2 * i] / sum, sums[n][2 * i + 1] / sum));
       } else {
-        StoreAs(a.acc + (state[i] * a.v + column), float2{sums[n][2 * i], sums[n][2 * i + 1]});
+        StoreAs(a.acc + (state(i) * a.v + column), float2{sums[n][2 * i], sums[n][2 * i + 1]});
       }
     }
   }

@@ -11,8 +11,8 @@
 // cache already (LatentWrite). Query t stands at position kv_len + t and sees positions up to that.
 //
 // Work per (query, key, head): 2 * (nope + rope + v) = 640 FLOP at K2.6's width, on tensor cores. A
-// block of 64 queries reads (nope + rope + v) * 2 bytes per key: 64 FLOP per byte, mostly from L2,
-// so tensor cores (mma.sync) and reads of shared memory are the bound.
+// block of 128 queries reads (nope + rope + v) * 2 bytes per key, mostly from L2: 128 FLOP per
+// byte. The bound is tensor cores (mma.sync) together with reads of shared memory.
 #pragma once
 
 #include <cstdint>
