@@ -154,6 +154,10 @@ double MappedFile::CachedFraction() const {
   return static_cast<double>(cached) / static_cast<double>(samples);
 }
 
+void DiscardPages(std::span<std::byte> pages) {
+  if (!pages.empty()) madvise(pages.data(), pages.size(), MADV_DONTNEED);
+}
+
 ResidentMemory ReadResidentMemory() {
   ResidentMemory memory;
   std::ifstream status("/proc/self/status");

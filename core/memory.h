@@ -62,6 +62,10 @@ class MappedFile {
   std::string path_;
 };
 
+// Gives anonymous pages back to the system; they read as zeros and cost nothing until written.
+// REQUIRES: whole pages of 4 KiB.
+void DiscardPages(std::span<std::byte> pages);
+
 // Bytes of this process in RAM now, and the most there ever were (from /proc/self/status).
 struct ResidentMemory {
   int64_t now_bytes = 0;

@@ -7,7 +7,9 @@
 // one after the other, each from a multiple of 4 KiB and with zeros behind its end.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/panel16g32.h"
@@ -53,5 +55,8 @@ class ShardedLayout {
   std::vector<int64_t> offsets_;  // [n_shards + 1]
   std::vector<ExpertLayout> layouts_;
 };
+
+// The bytes of one expert: a span per shard, each block_bytes() long.
+using ExpertShards = std::vector<std::span<const std::byte>>;
 
 }  // namespace tandem

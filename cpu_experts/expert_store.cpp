@@ -211,6 +211,36 @@ void ExpertStore::SetLoaded(LayerId layer, ExpertId expert) {
   layers_[layer.value].states[expert.value] = kReady;
 }
 
+ExpertShards ExpertStore::Shards(LayerId layer, ExpertId expert) const {
+  TANDEM_CHECK(all_sharded_, "only cut experts have shards");
+  TANDEM_CHECK(layers_[layer.value].states[expert.value] == kReady,
+               "the expert was loaded, and verified if mapped");
+  ExpertShards shards;
+  for (int s = 0; s < n_shards(); ++s) {
+    const uint8_t* block = layers_[layer.value].nodes[s][expert.value].block;
+    shards.emplace_back(reinterpret_cast<const std::byte*>(block), sharded_.block_bytes(s));
+  }
+  return shards;
+}
+
+void ExpertStore::Release(LayerId id, ExpertId expert) {
+  Layer& layer = layers_[id.value];
+  // The page cache is not ours: it keeps what it has room for.
+  if (layer.image != nullptr)
+    return layer.image->file().Advise(layer.image->expert(expert), /*will_need=*/false);
+  layer.states[expert.value] = kAbsent;
+  for (int s = 0; s < n_shards(); ++s) DiscardPages(ShardMemory(id, expert, s));
+}
+
+ExpertShards ExpertStore::Memory(LayerId id) const {
+  const Layer& layer = layers_[id.value];
+  if (layer.image != nullptr) return {layer.image->file().bytes()};
+  ExpertShards memory;
+  for (const NumaBuffer& buffer : layer.memory)
+    memory.emplace_back(buffer.data(), buffer.size_bytes());
+  return memory;
+}
+
 absl::Status ExpertStore::Map(std::shared_ptr<const PackedLayer> image, bool verified) {
   TANDEM_RETURN_IF_ERROR(CheckImage(*image));
   if (!all_sharded_ || !(image->layout() == sharded_)) {

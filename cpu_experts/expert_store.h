@@ -44,6 +44,12 @@ class ExpertStore {
                           std::span<const std::byte> packed);
   std::span<std::byte> ShardMemory(LayerId layer, ExpertId expert, int shard) const;
   void SetLoaded(LayerId layer, ExpertId expert);
+  ExpertShards Shards(LayerId layer, ExpertId expert) const;
+  void Release(LayerId layer, ExpertId expert);
+  bool IsLoaded(LayerId layer, ExpertId expert) const {
+    return layers_[layer.value].states[expert.value] != kAbsent;
+  }
+  ExpertShards Memory(LayerId layer) const;
   absl::Status Map(std::shared_ptr<const PackedLayer> image, bool verified);
   absl::Status EnsureVerified(LayerId layer, View<const int32_t, 2> expert_ids, WorkerTeam& team);
 

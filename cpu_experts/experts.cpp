@@ -59,6 +59,14 @@ class PanelExperts final : public CpuExperts {
     return store_->ShardMemory(layer, expert, shard);
   }
   void SetLoaded(LayerId layer, ExpertId expert) override { store_->SetLoaded(layer, expert); }
+  ExpertShards Shards(LayerId layer, ExpertId expert) const override {
+    return store_->Shards(layer, expert);
+  }
+  void Release(LayerId layer, ExpertId expert) override { store_->Release(layer, expert); }
+  bool IsLoaded(LayerId layer, ExpertId expert) const override {
+    return store_->IsLoaded(layer, expert);
+  }
+  ExpertShards Memory(LayerId layer) const override { return store_->Memory(layer); }
   absl::Status MapLayer(std::shared_ptr<const PackedLayer> image, bool verified) override {
     return store_->Map(std::move(image), verified);
   }

@@ -17,6 +17,7 @@
 
 #include "core/ids.h"
 #include "core/routed_tokens.h"
+#include "core/sharded_layout.h"
 #include "core/status.h"
 #include "core/worker_team.h"
 #include "cpu_experts/activation.h"
@@ -92,6 +93,15 @@ class CpuExperts {
   // from a multiple of 4 KiB. The expert may be used after SetLoaded().
   virtual std::span<std::byte> ShardMemory(LayerId layer, ExpertId expert, int shard);
   virtual void SetLoaded(LayerId layer, ExpertId expert);
+  // Where an expert's shards lie, e.g. for a GPU to copy. REQUIRES: n_shards() > 0, and that the
+  // expert was loaded and, if it is mapped, verified.
+  virtual ExpertShards Shards(LayerId layer, ExpertId expert) const { return {}; }
+  // Gives up the RAM of an expert that is computed elsewhere. Unless it is mapped from a file it is
+  // not loaded any more then; filling ShardMemory() and SetLoaded() bring it back.
+  virtual void Release(LayerId layer, ExpertId expert) {}
+  virtual bool IsLoaded(LayerId layer, ExpertId expert) const { return true; }
+  // All memory that holds a layer.
+  virtual ExpertShards Memory(LayerId layer) const { return {}; }
   // Computes a layer straight from the mapped file, without a copy. The memory of this layer is
   // given back. REQUIRES: the image has n_shards() shards. `verified`: all checksums were checked;
   // otherwise EnsureVerified() does it.
