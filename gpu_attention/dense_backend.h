@@ -16,6 +16,7 @@
 // what they are given; the views need not outlive the call.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -44,6 +45,16 @@ struct DenseBackendOptions {
   std::string kernel = "";   // "" = best for this CPU, else a kernel name, or an error
 };
 
+// For a backend on a GPU.
+struct GpuOptions {
+  int32_t device = 0;
+  bool graphs = true;               // record decode steps and launch them as a whole
+  int32_t hot_experts = 0;          // places for experts on the device, all layers together
+  int32_t expert_shards = 1;        // how the CPU cuts its experts (CpuExperts::n_shards())
+  int64_t stream_buffer_bytes = 0;  // of device memory, to stream experts through; 0: never
+  std::chrono::nanoseconds timeout = std::chrono::seconds(30);  // of one side waiting for the other
+};
+
 class ExpertDevice;
 
 class DenseBackend {
@@ -57,6 +68,8 @@ class DenseBackend {
   // The spans of `batch` must stay valid until the step ends. Errors: UNAVAILABLE when the device
   // is broken.
   virtual absl::Status BeginStep(const StepBatch& batch) = 0;
+  // Most parts of a step.
+  virtual int max_parts() const { return 1; }
   // Into how many parts the running step's rows are cut: 2 if the batch asks for that and the
   // backend does it, else 1.
   virtual int parts() const { return 1; }
@@ -96,5 +109,14 @@ class DenseBackend {
 absl::StatusOr<std::unique_ptr<DenseBackend>> CreateHostBackend(const ModelShape& shape,
                                                                 const DenseBackendOptions& options,
                                                                 WorkerTeam& team);
+
+// On an NVIDIA GPU. BF16 weights only. Errors: UNAVAILABLE without a GPU or in a build without
+// CUDA, INVALID_ARGUMENT, RESOURCE_EXHAUSTED naming what did not fit into the device's memory.
+absl::StatusOr<std::unique_ptr<DenseBackend>> CreateCudaBackend(const ModelShape& shape,
+                                                                const DenseBackendOptions& options,
+                                                                const GpuOptions& gpu);
+// The same sources under emulation on the CPU: for tests, thousands of times slower.
+absl::StatusOr<std::unique_ptr<DenseBackend>> CreateEmulatedBackend(
+    const ModelShape& shape, const DenseBackendOptions& options, const GpuOptions& gpu);
 
 }  // namespace tandem

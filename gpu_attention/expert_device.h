@@ -10,12 +10,10 @@
 
 #include "core/ids.h"
 #include "core/routed_tokens.h"
+#include "core/sharded_layout.h"
 #include "core/status.h"
 
 namespace tandem {
-
-// One expert's bytes: a span per shard, each as long as ShardedLayout::block_bytes().
-using ExpertShards = std::vector<std::span<const std::byte>>;
 
 class ExpertDevice {
  public:
@@ -23,6 +21,8 @@ class ExpertDevice {
 
   // How many experts of all layers can be hot at once.
   virtual int32_t hot_capacity() const = 0;
+  // Whether ComputeExperts() takes experts that are not hot.
+  virtual bool streams() const = 0;
   virtual bool IsHot(LayerId layer, ExpertId expert) const = 0;
   // Between steps: makes an expert hot, the next step finds it so. With `instead_of`, in the place
   // of a hot expert of the same layer. The bytes are copied before the call returns. Errors:

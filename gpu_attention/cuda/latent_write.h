@@ -2,7 +2,7 @@
 // key], its slot of the cache gets, as BF16,
 //   [rms_norm(latent, eps) * weight  |  rotate(key)]
 // where rotate turns the pairs (key[2i], key[2i+1]) by the angle whose cos, sin are given
-// (gpu_attention/host/rope.h).
+// (gpu_attention/rope.h).
 //
 // Bytes per token: (latent + rope) * (4 + 2) = 3.5 KB at K2.6's width. One block per token.
 #pragma once

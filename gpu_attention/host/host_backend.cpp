@@ -6,7 +6,7 @@
 #include "core/trace.h"
 #include "gpu_attention/host/kernel_choice.h"
 #include "gpu_attention/host/linear.h"
-#include "gpu_attention/host/rope.h"
+#include "gpu_attention/rope.h"
 #include "gpu_attention/host/router.h"
 
 namespace tandem {

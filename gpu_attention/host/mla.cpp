@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "gpu_attention/host/linear.h"
-#include "gpu_attention/host/rope.h"
+#include "gpu_attention/rope.h"
 
 namespace tandem {
 namespace {

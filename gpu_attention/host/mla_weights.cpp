@@ -1,6 +1,6 @@
 // Packing of a layer's attention matrices.
-#include "gpu_attention/host/load.h"
 #include "gpu_attention/host/mla.h"
+#include "gpu_attention/weight_checks.h"
 
 namespace tandem {
 namespace {
@@ -16,29 +16,10 @@ View<const bf16, 2> Transposed(const View<const bf16, 2>& m) {
   return {m.data(), {m.dim(1), m.dim(0)}, {m.stride(1), m.stride(0)}};
 }
 
-absl::Status CheckShapes(const ModelShape& s, const AttentionWeights& w) {
-  TANDEM_RETURN_IF_ERROR(CheckVector("input_layernorm", w.input_norm, s.hidden));
-  if (s.q_lora_rank > 0) {
-    TANDEM_RETURN_IF_ERROR(CheckMatrix("q_a_proj", w.q_a, s.q_lora_rank, s.hidden));
-    TANDEM_RETURN_IF_ERROR(CheckVector("q_a_layernorm", w.q_a_norm, s.q_lora_rank));
-    TANDEM_RETURN_IF_ERROR(
-        CheckMatrix("q_b_proj", w.q_b, int64_t{s.heads} * s.qk_dim(), s.q_lora_rank));
-  } else {
-    TANDEM_RETURN_IF_ERROR(
-        CheckMatrix("q_proj", w.q_proj, int64_t{s.heads} * s.qk_dim(), s.hidden));
-  }
-  TANDEM_RETURN_IF_ERROR(CheckMatrix("kv_a_proj_with_mqa", w.kv_a, s.cache_dim(), s.hidden));
-  TANDEM_RETURN_IF_ERROR(CheckVector("kv_a_layernorm", w.kv_a_norm, s.kv_lora_rank));
-  TANDEM_RETURN_IF_ERROR(CheckMatrix("kv_b_proj", w.kv_b,
-                                     int64_t{s.heads} * (s.qk_nope_dim + s.v_dim), s.kv_lora_rank));
-  return CheckMatrix("o_proj", w.o_proj, s.hidden, int64_t{s.heads} * s.v_dim);
-}
-
 }  // namespace
 
 absl::StatusOr<MlaWeights> MlaWeights::Load(const HostContext& context, const AttentionWeights& w) {
   const ModelShape& s = context.shape;
-  TANDEM_RETURN_IF_ERROR(CheckShapes(s, w));
   MlaWeights m;
   m.input_norm = ToFloats(w.input_norm);
   m.kv_a_norm = ToFloats(w.kv_a_norm);

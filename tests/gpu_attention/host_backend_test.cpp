@@ -1,45 +1,14 @@
-#include <cmath>
-
 #include "tests/gpu_attention/kernels_under_test.h"
 #include "tests/gpu_attention/small_model.h"
 
 namespace tandem {
 namespace {
 
-// Largest difference of logits, relative to the spread of the reference's logits.
-template <class A, class B>
-double WorstDifference(const std::vector<A>& got, const std::vector<B>& want) {
-  EXPECT_EQ(got.size(), want.size());
-  double worst = 0, low = 1e30, high = -1e30;
-  for (size_t t = 0; t < want.size(); ++t) {
-    for (size_t i = 0; i < want[t].size(); ++i) {
-      const double difference = std::fabs(double{got[t][i]} - want[t][i]);
-      worst = std::isfinite(difference) ? std::max(worst, difference) : INFINITY;
-      low = std::min<double>(low, want[t][i]);
-      high = std::max<double>(high, want[t][i]);
-    }
-  }
-  return worst / (high - low);
-}
-
 struct NamedShape {
   const char* name;
   ModelShape shape;
 };
 const NamedShape kShapes[] = {{"odd", OddShape()}, {"one head", OneHeadShape()}};
-
-std::vector<std::vector<int32_t>> Sequences(const ModelShape& s) {
-  return {RandomIds(s, 70, 1), RandomIds(s, 131, 2), RandomIds(s, 66, 3)};
-}
-
-// Prompts in chunks that end before, at and behind a page's end, beside decoding ones.
-void RunMixed(Driver& driver) {
-  driver.Step({{0, 63}, {1, 65}});
-  driver.Step({{2, 1}, {0, 1}, {1, 62}});
-  driver.Step({{0, 1}, {2, 64}, {1, 1}});
-  driver.Step({{1, 1}, {2, 1}, {0, 1}});
-  driver.Step({{1, 2}, {0, 4}});
-}
 
 // Here and there an F32 rounding tips a cached latent to the other BF16 neighbour, 2^-8 away.
 constexpr double kBound = 2.5e-3;
@@ -48,7 +17,7 @@ TEST(HostBackend, AgreesWithADoubleComputation) {
   WorkerTeam team({.workers = 2});
   for (const auto& [name, shape] : kShapes) {
     const SmallModel model(shape, 100);
-    const auto sequences = Sequences(shape);
+    const auto sequences = ThreeSequences(shape);
     for (const DenseKernels* kernels : AllDenseKernels(true)) {
       Driver driver(model, {.max_tokens = 130, .kernel = kernels->name}, team, sequences);
       RunMixed(driver);
@@ -77,7 +46,7 @@ TEST(HostBackend, TheInnerNormsHaveTheirOwnEps) {
 TEST(HostBackend, ATokensBitsDependOnNothingButItsSequence) {
   for (const auto& [name, shape] : kShapes) {
     const SmallModel model(shape, 200);
-    const auto sequences = Sequences(shape);
+    const auto sequences = ThreeSequences(shape);
     for (DenseDType dtype : {DenseDType::kBf16, DenseDType::kInt8}) {
       WorkerTeam one({.workers = 1});
       Driver alone(model, {.dtype = dtype, .max_tokens = 140}, one, sequences);
@@ -100,7 +69,7 @@ TEST(HostBackend, Int8StaysCloseAndIsNotBf16) {
   WorkerTeam team({.workers = 2});
   for (const auto& [name, shape] : kShapes) {
     const SmallModel model(shape, 300);
-    const auto sequences = Sequences(shape);
+    const auto sequences = ThreeSequences(shape);
     Driver driver(model, {.dtype = DenseDType::kInt8, .max_tokens = 130}, team, sequences);
     RunMixed(driver);
     for (int i = 0; i < 3; ++i) {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "gpu_attention/host/rope.h"
+#include "gpu_attention/rope.h"
 #include "tests/gpu_attention/small_model.h"
 
 namespace tandem {

@@ -1,4 +1,4 @@
-#include "gpu_attention/host/rope.h"
+#include "gpu_attention/rope.h"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <random>
 
-#include "gpu_attention/host/rope.h"
+#include "gpu_attention/rope.h"
 #include "tests/gpu_attention/kernels_under_test.h"
 
 namespace tandem {
@@ -146,19 +146,30 @@ std::vector<int32_t> RandomIds(const ModelShape& shape, int32_t n, uint32_t seed
   return ids;
 }
 
+namespace {
+
+std::unique_ptr<DenseBackend> HostBackendOf(const SmallModel& model, DenseBackendOptions options,
+                                            WorkerTeam& team) {
+  options.kv_pages = kDriverPages;
+  auto backend = CreateHostBackend(model.shape, options, team);
+  TANDEM_CHECK(backend.ok(), backend.status().ToString().c_str());
+  return *std::move(backend);
+}
+
+}  // namespace
+
 Driver::Driver(const SmallModel& model, const DenseBackendOptions& options, WorkerTeam& team,
                std::vector<std::vector<int32_t>> sequences)
-    : model_(model), sequences_(std::move(sequences)) {
-  DenseBackendOptions with_pages = options;
-  with_pages.kv_pages = 64;
-  auto backend = CreateHostBackend(model.shape, with_pages, team);
-  TANDEM_CHECK(backend.ok(), backend.status().ToString().c_str());
-  backend_ = *std::move(backend);
+    : Driver(model, HostBackendOf(model, options, team), std::move(sequences)) {}
+
+Driver::Driver(const SmallModel& model, std::unique_ptr<DenseBackend> backend,
+               std::vector<std::vector<int32_t>> sequences)
+    : model_(model), backend_(std::move(backend)), sequences_(std::move(sequences)) {
   TANDEM_CHECK(backend_->LoadGlobals(model.globals).ok(), "globals load");
   for (int32_t l = 0; l < model.shape.layers; ++l)
     TANDEM_CHECK(backend_->LoadLayer({l}, model.layers[l]).ok(), "layers load");
   // Pages in an order of their own, descending and interleaved.
-  int32_t next = 63;
+  int32_t next = kDriverPages - 1;
   for (size_t i = 0; i < sequences_.size(); ++i) {
     pages_.emplace_back();
     for (size_t p = 0; p * kPageTokens < sequences_[i].size(); ++p) pages_[i].push_back(next--);
@@ -194,6 +205,18 @@ void Driver::RunAlone(int sequence, int32_t chunk) {
     const auto left = static_cast<int32_t>(sequences_[sequence].size()) - done_[sequence];
     Step({{sequence, std::min(chunk, left)}});
   }
+}
+
+std::vector<std::vector<int32_t>> ThreeSequences(const ModelShape& s) {
+  return {RandomIds(s, 70, 1), RandomIds(s, 131, 2), RandomIds(s, 66, 3)};
+}
+
+void RunMixed(Driver& driver) {
+  driver.Step({{0, 63}, {1, 65}});
+  driver.Step({{2, 1}, {0, 1}, {1, 62}});
+  driver.Step({{0, 1}, {2, 64}, {1, 1}});
+  driver.Step({{1, 1}, {2, 1}, {0, 1}});
+  driver.Step({{1, 2}, {0, 4}});
 }
 
 }  // namespace tandem

@@ -1,6 +1,8 @@
 // A tiny random model, a plain double-precision computation of it, and a driver for DenseBackend.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -50,10 +52,15 @@ struct Share {
   int32_t tokens;
 };
 
+inline constexpr int64_t kDriverPages = 64;
+
 // Feeds sequences through a backend in any cut, collecting the logits of every position.
 class Driver {
  public:
   Driver(const SmallModel& model, const DenseBackendOptions& options, WorkerTeam& team,
+         std::vector<std::vector<int32_t>> sequences);
+  // Any backend, with kDriverPages pages and room for the largest step.
+  Driver(const SmallModel& model, std::unique_ptr<DenseBackend> backend,
          std::vector<std::vector<int32_t>> sequences);
   void Step(const std::vector<Share>& shares);
   // All of one sequence, `chunk` tokens a step.
@@ -72,5 +79,26 @@ class Driver {
 };
 
 std::vector<int32_t> RandomIds(const ModelShape& shape, int32_t n, uint32_t seed);
+
+// Three sequences, longer than a page, as long as two and as one and a bit.
+std::vector<std::vector<int32_t>> ThreeSequences(const ModelShape& shape);
+// Runs them: prompts in chunks that end before, at and behind a page's end, beside decoding ones.
+void RunMixed(Driver& driver);
+
+// Largest difference of logits, relative to the spread of the reference's logits.
+template <class A, class B>
+double WorstDifference(const std::vector<A>& got, const std::vector<B>& want) {
+  TANDEM_CHECK(got.size() == want.size(), "as many positions");
+  double worst = 0, low = 1e30, high = -1e30;
+  for (size_t t = 0; t < want.size(); ++t) {
+    for (size_t i = 0; i < want[t].size(); ++i) {
+      const double difference = std::fabs(double{got[t][i]} - want[t][i]);
+      worst = std::isfinite(difference) ? std::max(worst, difference) : INFINITY;
+      low = std::min<double>(low, want[t][i]);
+      high = std::max<double>(high, want[t][i]);
+    }
+  }
+  return worst / (high - low);
+}
 
 }  // namespace tandem

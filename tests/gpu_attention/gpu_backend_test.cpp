@@ -1,0 +1,155 @@
+// The GPU backend, emulated: the whole dense side against a computation in double precision, and
+// what happens when a step fails. The kernels by themselves: tests/gpu_attention/cuda.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "tests/gpu_attention/small_model.h"
+
+namespace tandem {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+
+// The GPU rounds every product's rows to BF16, 2^-9 each and some ten in a row per layer; the worst
+// of some 25,000 logits was 1.6 % of their range off.
+constexpr double kBound = 0.03;
+
+// The shapes of the host's tests in sizes that the kernels take.
+ModelShape OddGpuShape() {
+  ModelShape s = OddShape();
+  s.dense_intermediate = 172;
+  return s;
+}
+ModelShape OneHeadGpuShape() {
+  ModelShape s = OneHeadShape();
+  s.dense_intermediate = 172;
+  return s;
+}
+
+std::unique_ptr<DenseBackend> Create(const ModelShape& shape, const GpuOptions& gpu = {}) {
+  auto backend = CreateEmulatedBackend(shape, {.max_tokens = 140, .kv_pages = kDriverPages}, gpu);
+  TANDEM_CHECK(backend.ok(), backend.status().ToString().c_str());
+  return *std::move(backend);
+}
+
+TEST(GpuBackend, AgreesWithADoubleComputation) {
+  for (const ModelShape& shape : {OddGpuShape(), OneHeadGpuShape()}) {
+    const SmallModel model(shape, 100);
+    const auto sequences = ThreeSequences(shape);
+    for (const bool graphs : {true, false}) {
+      Driver driver(model, Create(shape, {.graphs = graphs}), sequences);
+      RunMixed(driver);
+      for (int i = 0; i < 3; ++i) {
+        const double worst =
+            WorstDifference(driver.logits(i), ReferenceLogits(model, sequences[i]));
+        EXPECT_LT(worst, kBound) << shape.heads << " heads, sequence " << i;
+        EXPECT_GT(worst, 1e-6) << "is this BF16?";
+      }
+    }
+  }
+}
+
+TEST(GpuBackend, ACopiedPageServesAFork) {
+  const SmallModel model(OddGpuShape(), 400);
+  const auto ids = RandomIds(model.shape, 90, 1);
+  auto fork = ids;
+  fork[80] = (fork[80] + 1) % model.shape.vocab;
+  Driver driver(model, Create(model.shape), {ids, fork});
+  driver.RunAlone(0, 80);
+  driver.backend().CopyPage(driver.pages(0)[1], 40);
+  Driver whole(model, Create(model.shape), {fork});
+  whole.RunAlone(0, 90);
+
+  const std::vector<int32_t> pages = {driver.pages(0)[0], 40};
+  const SequenceSlice forked = {0, 10, 80, pages};
+  DenseBackend& backend = driver.backend();
+  RunStep(model.shape, backend, {std::span(fork).subspan(80), {&forked, 1}});
+  const int32_t last[] = {9};
+  const View<const float, 2> logits = *backend.Logits(last);
+  const std::vector<std::vector<float>> got = {{logits.row(0), logits.row(0) + model.shape.vocab}};
+  EXPECT_LT(WorstDifference(got, std::vector<std::vector<float>>(1, whole.logits(0)[89])), kBound);
+}
+
+// A step of one row of one sequence, whose page is 0.
+struct OneRow {
+  int32_t id = 5;
+  int32_t page = 0;
+  SequenceSlice slice = {0, 1, 0, {&page, 1}};
+  StepBatch batch() { return {{&id, 1}, {&slice, 1}}; }
+};
+
+std::unique_ptr<DenseBackend> Loaded(const SmallModel& model, const GpuOptions& gpu) {
+  auto backend = Create(model.shape, gpu);
+  TANDEM_CHECK(backend->LoadGlobals(model.globals).ok(), "globals load");
+  for (int32_t l = 0; l < model.shape.layers; ++l)
+    TANDEM_CHECK(backend->LoadLayer({l}, model.layers[l]).ok(), "layers load");
+  return backend;
+}
+
+TEST(GpuBackend, ACpuThatDiesIsNamedAndTheNextStepWorks) {
+  const SmallModel model(OddGpuShape(), 500);
+  for (const bool graphs : {true, false}) {
+    const auto backend = Loaded(model, {.graphs = graphs, .timeout = milliseconds(200)});
+    OneRow row;
+    ASSERT_TRUE(backend->BeginStep(row.batch()).ok());
+    for (int32_t l = 0; l < 2; ++l) {
+      backend->Attention({l}, 0);
+      if (l == 0) backend->DenseMlp({l}, 0);
+    }
+    backend->Route({1}, 0);
+    ASSERT_TRUE(backend->Routed({1}, 0).ok());
+    // Here the CPU should answer. Without a graph nothing waits for it, and the next doorbell is
+    // what is missing.
+    const absl::Status status = backend->Routed({2}, 0).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(graphs ? "layer 1: the CPU's experts did not answer"
+                                 : "layer 2: the GPU did not hand over its rows"));
+    const int32_t rows[] = {0};
+    EXPECT_EQ(backend->Logits(rows).status(), status) << "a lost step has no logits";
+
+    RunStep(model.shape, *backend, row.batch());
+    const auto logits = backend->Logits(rows);
+    ASSERT_TRUE(logits.ok()) << logits.status();
+    const std::vector<std::vector<float>> got = {
+        {logits->row(0), logits->row(0) + model.shape.vocab}};
+    EXPECT_LT(WorstDifference(got, ReferenceLogits(model, {row.id})), kBound);
+  }
+}
+
+TEST(GpuBackend, AKernelsFaultIsNamedAndStays) {
+  const SmallModel model(OddGpuShape(), 600);
+  const auto backend = Loaded(model, {.timeout = milliseconds(5000)});
+  OneRow row;
+  row.page = kDriverPages + 3;  // there is no such page
+  absl::Status status = backend->BeginStep(row.batch());
+  if (status.ok()) status = backend->Routed({1}, 0).status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), HasSubstr("latent_write"));
+  OneRow sound;
+  EXPECT_FALSE(backend->BeginStep(sound.batch()).ok()) << "a device that faulted is not trusted";
+}
+
+TEST(GpuBackend, RefusesWhatItCannotServe) {
+  const DenseBackendOptions options = {.kv_pages = 4};
+  const auto message = [&](const ModelShape& shape, const DenseBackendOptions& some) {
+    const absl::Status status = CreateEmulatedBackend(shape, some, {}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(message(OddShape(), options), HasSubstr("dense_intermediate is 170"));
+  ModelShape wide = OddGpuShape();
+  wide.v_dim = 256;
+  EXPECT_THAT(message(wide, options), HasSubstr("v_dim is 256"));
+  EXPECT_THAT(message(OddGpuShape(), {.dtype = DenseDType::kInt8, .kv_pages = 4}),
+              HasSubstr("held in bf16"));
+  const auto too_much = CreateEmulatedBackend(OddGpuShape(), {.kv_pages = int64_t{1} << 40}, {});
+  EXPECT_EQ(too_much.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(too_much.status().message()), HasSubstr("latent cache of layer 0"));
+}
+
+}  // namespace
+}  // namespace tandem
