@@ -12,11 +12,13 @@
 #include <string>
 #include <vector>
 
+#include "core/ids.h"
 #include "core/model_shape.h"
 #include "core/status.h"
 #include "cpu_experts/experts.h"
 #include "engine/checkpoint/expert_load_options.h"
 #include "engine/checkpoint/model_config.h"
+#include "engine/device_options.h"
 #include "engine/sampling.h"
 #include "engine/text/chat_format.h"
 #include "engine/text/tokenizer.h"
@@ -35,7 +37,8 @@ struct EngineOptions {
   int32_t max_sequences = 64;     // running at once, so the most decode rows of a step
   int32_t max_queue = 256;        // waiting beyond those; more are refused, RESOURCE_EXHAUSTED
   ExpertLoadOptions expert_load;  // of a packed image
-  bool show_progress = false;     // loading: rate and ETA on stderr
+  DeviceOptions device;
+  bool show_progress = false;  // loading: rate and ETA on stderr
 };
 
 enum class FinishReason { kStop, kLength, kCancelled, kDeadline, kError };
@@ -112,6 +115,10 @@ class Engine {
 
   // Scores given tokens, e.g. for perplexity. Blocks; runs beside other requests.
   virtual absl::StatusOr<std::vector<TokenScore>> Score(const std::vector<int32_t>& ids) = 0;
+
+  // Between two steps a cold expert takes the place of a hot one on the GPU; blocks until it has.
+  // Errors: INVALID_ARGUMENT (which says what is wrong), UNAVAILABLE.
+  virtual absl::Status ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) = 0;
 
   virtual const Tokenizer& tokenizer() const = 0;
   virtual const ModelConfig& config() const = 0;

@@ -1,14 +1,16 @@
 // Engine::Create: from a checkpoint folder and a machine to a running engine.
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_loader.h"
 #include "engine/checkpoint/progress.h"
+#include "engine/create_dense.h"
 #include "engine/engine_loop.h"
-#include "engine/kv_sizing.h"
+#include "engine/hot_set.h"
 #include "placement/footprint.h"
-#include "placement/machine.h"
 
 namespace tandem {
 namespace {
@@ -27,19 +29,6 @@ absl::Status Validate(const EngineOptions& options) {
   return CheckLimit("max_queue", options.max_queue, 0);
 }
 
-int64_t KvPagesOf(const EngineOptions& options, const ModelShape& shape) {
-  const double dense_weight_bytes =
-      options.dense_dtype == DenseDType::kInt8 ? 1.0 : kBf16WeightBytes;
-  const Footprint footprint = ComputeFootprint(shape, dense_weight_bytes);
-  return ChooseKvPages({
-      .wanted_tokens = options.kv_tokens,
-      .bytes_per_token = footprint.kv_bytes_per_token,
-      .free_bytes = DetectMachine().available_bytes - footprint.weights_bytes(),
-      .max_positions = shape.max_positions,
-      .max_sequences = options.max_sequences,
-  });
-}
-
 absl::StatusOr<std::unique_ptr<CpuExperts>> CreateExperts(const EngineOptions& options,
                                                           const ModelShape& shape, int32_t max_rows,
                                                           WorkerTeam& team, bool maps) {
@@ -50,6 +39,18 @@ absl::StatusOr<std::unique_ptr<CpuExperts>> CreateExperts(const EngineOptions& o
                              .max_tokens = max_rows,
                              .reserve = !maps},
                             team);
+}
+
+// First guesses for a GPU on 16 lanes of PCIe 5 beside a server's memory; what the CPU's layers
+// take corrects its half.
+SplitCosts SplitCostsOf(const ModelShape& shape) {
+  const double weights = 3.0 * shape.hidden * shape.expert_intermediate;
+  constexpr double kCpuBytesPerS = 200e9, kCpuFlopPerS = 10e12;
+  constexpr double kSendBytesPerS = 45e9, kGpuFlopPerS = 300e12;
+  return {.cpu_expert_s = weights * kInt4WeightBytes / kCpuBytesPerS,
+          .cpu_row_s = 2 * weights / kCpuFlopPerS,
+          .send_s = weights * kInt4WeightBytes / kSendBytesPerS,
+          .gpu_row_s = 2 * weights / kGpuFlopPerS};
 }
 
 std::string Describe(const EngineParts& parts, const EngineOptions& options) {
@@ -63,12 +64,33 @@ std::string Describe(const EngineParts& parts, const EngineOptions& options) {
                       parts.kv_pages * kPageTokens, " tokens");
 }
 
+// The hot experts go to the device as soon as their layer is there, so that RAM never holds more
+// than a layer of those that leave it.
 absl::Status Load(const Checkpoint& checkpoint, const EngineOptions& options, DenseBackend* dense,
                   CpuExperts* experts, WorkerTeam& team) {
-  if (!options.show_progress)
-    return LoadModel(checkpoint, dense, experts, team, {}, options.expert_load);
-  ProgressPrinter printer("loading");
-  return LoadModel(checkpoint, dense, experts, team, printer.Fn(), options.expert_load);
+  std::optional<ProgressPrinter> printer;
+  if (options.show_progress) printer.emplace("loading");
+  LoadOptions load = {.progress = printer ? printer->Fn() : ProgressFn{},
+                      .experts = options.expert_load};
+  const ModelShape& shape = checkpoint.config().shape;
+  ExpertDevice* const device = dense->expert_device();
+  if (device == nullptr) return LoadModel(checkpoint, dense, experts, team, load);
+  HotSet hot_set(shape, *device, *experts, options.device.hot_experts_leave_ram);
+  const HotExperts hot = SpreadHotExperts(shape, options.device.hot_fraction);
+  bool pins = device->streams();
+  load.after_layer = [&](LayerId layer) -> absl::Status {
+    if (!shape.is_moe(layer.value)) return absl::OkStatus();
+    TANDEM_RETURN_IF_ERROR(hot_set.Add(layer, hot[layer.value]));
+    for (const auto& memory : experts->Memory(layer)) {
+      if (!pins) break;
+      const absl::Status status = device->PinHostMemory(memory);
+      pins = status.ok();
+      if (!pins)
+        LogWarning("experts stream from unlocked memory: {}", std::string(status.message()));
+    }
+    return absl::OkStatus();
+  };
+  return LoadModel(checkpoint, dense, experts, team, load);
 }
 
 }  // namespace
@@ -83,7 +105,6 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
   TANDEM_ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::Load(options.model_dir));
 
   const int32_t max_rows = options.max_step_tokens + options.max_sequences;
-  parts.kv_pages = KvPagesOf(options, shape);
   parts.team = std::make_unique<WorkerTeam>(WorkerTeamOptions{.workers = options.threads});
   for (const std::string& warning : parts.team->warnings()) LogWarning("{}", warning);
   TANDEM_ASSIGN_OR_RETURN(
@@ -91,13 +112,22 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<CpuExperts> experts,
                           CreateExperts(options, shape, max_rows, *parts.team, maps));
   TANDEM_ASSIGN_OR_RETURN(
-      std::unique_ptr<DenseBackend> dense,
-      CreateHostBackend(
-          shape, {.dtype = options.dense_dtype, .max_tokens = max_rows, .kv_pages = parts.kv_pages},
-          *parts.team));
-  TANDEM_RETURN_IF_ERROR(Load(*checkpoint, options, dense.get(), experts.get(), *parts.team));
-  TANDEM_ASSIGN_OR_RETURN(parts.model,
-                          Model::Create(shape, max_rows, std::move(dense), std::move(experts)));
+      CreatedDense dense,
+      CreateDense({.shape = shape,
+                   .dtype = options.dense_dtype,
+                   .max_rows = max_rows,
+                   .max_sequences = options.max_sequences,
+                   .kv_tokens = options.kv_tokens,
+                   .expert_shards = experts != nullptr ? experts->n_shards() : 1},
+                  options.device, *parts.team));
+  parts.kv_pages = dense.kv_pages;
+  TANDEM_RETURN_IF_ERROR(
+      Load(*checkpoint, options, dense.backend.get(), experts.get(), *parts.team));
+  const DeviceOptions& device = options.device;
+  parts.model = Model::Create(shape, max_rows, std::move(dense.backend), std::move(experts),
+                              {.micro_batches = device.micro_batches,
+                               .split = {.stream = device.stream, .costs = SplitCostsOf(shape)},
+                               .hot_experts_leave_ram = device.hot_experts_leave_ram});
   parts.description = Describe(parts, options);
   LogInfo("{}; {} of memory on 2 MiB pages", parts.description, BytesText(ReadHugePageBytes()));
   return std::make_unique<EngineLoop>(std::move(parts), options);

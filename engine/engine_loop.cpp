@@ -79,6 +79,27 @@ absl::StatusOr<std::vector<TokenScore>> EngineLoop::Score(const std::vector<int3
   return std::move(result.scores);
 }
 
+absl::Status EngineLoop::ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) {
+  std::promise<absl::Status> done;
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return absl::UnavailableError("the engine is shutting down");
+    between_steps_.push_back(
+        [&] { done.set_value(parts_.model->ReplaceHotExpert(layer, out, in)); });
+  }
+  work_.notify_one();
+  return done.get_future().get();
+}
+
+void EngineLoop::RunBetweenSteps() {
+  std::vector<std::function<void()>> tasks;
+  {
+    std::lock_guard lock(mutex_);
+    tasks.swap(between_steps_);
+  }
+  for (const auto& task : tasks) task();
+}
+
 absl::Status EngineLoop::PutIntoInbox(std::unique_ptr<Sequence> sequence) {
   {
     std::lock_guard lock(mutex_);
@@ -111,7 +132,9 @@ EngineStats EngineLoop::stats() const {
 // the end of the engine.
 bool EngineLoop::TakeInbox() {
   std::unique_lock lock(mutex_);
-  work_.wait(lock, [this] { return stopping_ || scheduled_ > 0 || !inbox_.empty(); });
+  work_.wait(lock, [this] {
+    return stopping_ || scheduled_ > 0 || !inbox_.empty() || !between_steps_.empty();
+  });
   for (auto& sequence : inbox_) scheduler_.Enqueue(std::move(sequence));
   inbox_.clear();
   // With the inbox empty, these are all that stats() shows: a request is always somewhere.
@@ -125,6 +148,7 @@ void EngineLoop::Run() {
   parts_.team->PinCaller();
   std::unique_ptr<WorkerTeam::Awake> awake;  // while there is work, the team does not sleep
   while (TakeInbox()) {
+    RunBetweenSteps();
     if (awake == nullptr) awake = std::make_unique<WorkerTeam::Awake>(*parts_.team);
     const Clock::time_point now = Clock::now();
     scheduler_.EndInterrupted(now);
@@ -133,6 +157,7 @@ void EngineLoop::Run() {
     Publish(counts);
     if (scheduler_.waiting() + scheduler_.running() == 0) awake.reset();
   }
+  RunBetweenSteps();
   scheduler_.EndAll(FinishReason::kCancelled, absl::OkStatus(), Clock::now());
   Publish({});
 }

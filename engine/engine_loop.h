@@ -37,6 +37,7 @@ class EngineLoop : public Engine {
 
   absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerationRequest request) override;
   absl::StatusOr<std::vector<TokenScore>> Score(const std::vector<int32_t>& ids) override;
+  absl::Status ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) override;
   const Tokenizer& tokenizer() const override { return *parts_.tokenizer; }
   const ModelConfig& config() const override { return parts_.config; }
   int64_t max_context() const override { return max_context_; }
@@ -47,6 +48,7 @@ class EngineLoop : public Engine {
   absl::Status PutIntoInbox(std::unique_ptr<Sequence> sequence);
   absl::Status QueueFull() const;
   bool TakeInbox();
+  void RunBetweenSteps();
   void Run();
   StepCounts RunStep(const std::vector<PlannedSlice>& plan);
   void Publish(const StepCounts& counts);
@@ -62,7 +64,8 @@ class EngineLoop : public Engine {
   mutable std::mutex mutex_;  // guards all below
   std::condition_variable work_;
   std::vector<std::unique_ptr<Sequence>> inbox_;
-  int32_t scheduled_ = 0;  // requests the scheduler holds
+  std::vector<std::function<void()>> between_steps_;  // for the engine's thread
+  int32_t scheduled_ = 0;                             // requests the scheduler holds
   bool stopping_ = false;
   std::mt19937_64 seeds_{std::random_device{}()};
   EngineStats stats_;

@@ -1,27 +1,56 @@
 #include "engine/model.h"
 
+#include <algorithm>
+#include <chrono>
+
 #include "core/trace.h"
 
 namespace tandem {
+namespace {
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelShape& shape, int32_t max_rows,
-                                                     std::unique_ptr<DenseBackend> dense,
-                                                     std::unique_ptr<CpuExperts> experts) {
+using Clock = std::chrono::steady_clock;
+
+double Seconds(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+}  // namespace
+
+std::unique_ptr<Model> Model::Create(const ModelShape& shape, int32_t max_rows,
+                                     std::unique_ptr<DenseBackend> dense,
+                                     std::unique_ptr<CpuExperts> experts,
+                                     const ModelOptions& options) {
   TANDEM_CHECK(shape.moe_layers() == 0 || experts != nullptr, "MoE layers need experts");
-  auto model = std::unique_ptr<Model>(new Model);
+  std::unique_ptr<Model> model(new Model(options));
   model->shape_ = shape;
   model->max_rows_ = max_rows;
   model->dense_ = std::move(dense);
   model->experts_ = std::move(experts);
+  if (ExpertDevice* device = model->dense_->expert_device(); device != nullptr) {
+    model->hot_set_.emplace(shape, *device, *model->experts_, options.hot_experts_leave_ram);
+    model->split_.emplace(shape, *device, *model->experts_, options.split);
+  }
   return model;
 }
 
 absl::Status Model::Forward(const StepBatch& batch) {
-  const auto rows = static_cast<int64_t>(batch.token_ids.size());
+  const auto rows = static_cast<int32_t>(batch.token_ids.size());
   TANDEM_CHECK(rows > 0 && rows <= max_rows_, "a step has 1 to max_rows rows");
   TraceSpan step("step", rows);
+  const bool decode = std::ranges::all_of(
+      batch.sequences, [](const SequenceSlice& slice) { return slice.tokens == 1; });
+  if (!decode || dense_->max_parts() < 2) return Layers(batch);
+  StepBatch in_parts = batch;
+  if (tuner_.PartsFor(rows) == 2) in_parts.second_part_row = (rows + 1) / 2;
+  const auto begin = Clock::now();
+  TANDEM_RETURN_IF_ERROR(Layers(in_parts));
+  tuner_.Note(rows, dense_->parts(), Seconds(begin, Clock::now()));
+  return absl::OkStatus();
+}
+
+absl::Status Model::Layers(const StepBatch& batch) {
   {
-    TraceSpan span("embed", rows);
+    TraceSpan span("embed", std::ssize(batch.token_ids));
     TANDEM_RETURN_IF_ERROR(dense_->BeginStep(batch));
   }
   // While the experts of one part are computed, the backend is at the other.
@@ -61,13 +90,23 @@ absl::Status Model::Finish(LayerId layer, int part) {
     TANDEM_ASSIGN_OR_RETURN(routed, dense_->Routed(layer, part));
   }
   TANDEM_RETURN_IF_ERROR(experts_->EnsureVerified(layer, routed.expert_ids));
+  if (split_) {
+    TANDEM_ASSIGN_OR_RETURN(routed, split_->Split(layer, part, routed));
+  }
   {
     TraceSpan span("cold_experts", layer.value);
+    const auto begin = Clock::now();
     experts_->Forward(layer, routed, dense_->ExpertSums(part));
+    if (split_) split_->NoteCpuSeconds(Seconds(begin, Clock::now()));
   }
   TraceSpan span("add_experts", layer.value);
   dense_->AddExperts(layer, part);
   return absl::OkStatus();
+}
+
+absl::Status Model::ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) {
+  if (!hot_set_) return absl::InvalidArgumentError("no device holds experts");
+  return hot_set_->Replace(layer, out, in);
 }
 
 absl::StatusOr<View<const float, 2>> Model::Logits(std::span<const int32_t> rows) {

@@ -4,23 +4,35 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "core/model_shape.h"
 #include "core/status.h"
 #include "cpu_experts/experts.h"
+#include "engine/expert_split.h"
+#include "engine/hot_set.h"
+#include "engine/micro_batches.h"
 #include "gpu_attention/dense_backend.h"
 #include "gpu_attention/step_batch.h"
 
 namespace tandem {
 
+// How the two sides share work. Without a GPU all of it is the CPU's.
+struct ModelOptions {
+  MicroBatches micro_batches = MicroBatches::kAuto;
+  ExpertSplitOptions split;
+  bool hot_experts_leave_ram = false;
+};
+
 class Model {
  public:
   // Both sides hold their weights already, and room for `max_rows` rows of one step. `experts` is
-  // null for a model without routed experts. Errors: RESOURCE_EXHAUSTED.
-  static absl::StatusOr<std::unique_ptr<Model>> Create(const ModelShape& shape, int32_t max_rows,
-                                                       std::unique_ptr<DenseBackend> dense,
-                                                       std::unique_ptr<CpuExperts> experts);
+  // null for a model without routed experts.
+  static std::unique_ptr<Model> Create(const ModelShape& shape, int32_t max_rows,
+                                       std::unique_ptr<DenseBackend> dense,
+                                       std::unique_ptr<CpuExperts> experts,
+                                       const ModelOptions& options = {});
 
   // Computes one step up to the last layer and caches its tokens. The spans of `batch` must stay
   // valid until the last Logits() of the step. REQUIRES: at most max_rows rows. Errors: DATA_LOSS
@@ -32,20 +44,31 @@ class Model {
   // UNAVAILABLE when the device failed.
   absl::StatusOr<View<const float, 2>> Logits(std::span<const int32_t> rows);
 
+  // Between steps: a cold expert takes the place of a hot one. Errors: INVALID_ARGUMENT, also
+  // without a device that holds experts.
+  absl::Status ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in);
+
+  // Experts sent to the device so far, each time counted.
+  int64_t streamed_experts() const { return split_ ? split_->streamed_experts() : 0; }
+
   const ModelShape& shape() const { return shape_; }
   const DenseBackend& dense() const { return *dense_; }
   const CpuExperts* experts() const { return experts_.get(); }
 
  private:
-  Model() = default;
+  explicit Model(const ModelOptions& options) : tuner_(options.micro_batches) {}
+  absl::Status Layers(const StepBatch& batch);
   // A layer's part up to where the experts are needed, and from there on.
   void Start(LayerId layer, int part);
   absl::Status Finish(LayerId layer, int part);
 
   ModelShape shape_;
   int32_t max_rows_ = 0;
-  std::unique_ptr<DenseBackend> dense_;
   std::unique_ptr<CpuExperts> experts_;
+  std::unique_ptr<DenseBackend> dense_;  // may have page-locked the experts' memory: goes first
+  std::optional<HotSet> hot_set_;  // with a device that holds experts
+  std::optional<ExpertSplit> split_;
+  MicroBatchTuner tuner_;
 };
 
 }  // namespace tandem

@@ -9,7 +9,7 @@ namespace tandem {
 namespace {
 
 struct Options {
-  EngineFlags engine;
+  EngineFlags engine = {.takes_emulated = true};
   E2eOptions bench;
   bool json = false;
 };

@@ -24,6 +24,7 @@ void EngineFlags::AddTo(CLI::App* sub, bool model_required) {
                   "of a packed image: checksums before the first use (lazy), all at start (full)")
       ->check(CLI::IsMember({"off", "lazy", "full"}))
       ->capture_default_str();
+  AddDeviceFlags(sub);
   sub->add_option("--threads", threads, "worker threads; 0: one per physical core")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
@@ -43,6 +44,55 @@ void EngineFlags::AddTo(CLI::App* sub, bool model_required) {
   sub->add_flag("-q,--quiet", quiet, "no progress output");
 }
 
+void EngineFlags::AddDeviceFlags(CLI::App* sub) {
+  sub->add_option("--device", device, "what computes the dense side; emulated is for tests")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda", "emulated"}))
+      ->capture_default_str();
+  sub->add_flag("--force-emulated", force_emulated, "take the emulated GPU all the same");
+  sub->add_option("--gpu-memory", gpu_memory_gib,
+                  "GPU memory to use in all, in GiB; 0: what is free but 2 GiB")
+      ->check(CLI::Range(0.0, 4096.0))
+      ->capture_default_str();
+  sub->add_option("--hot-experts", hot_experts_percent,
+                  "percent of every layer's experts that are kept and computed on the GPU")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  sub->add_flag("--hot-experts-leave-ram", hot_experts_leave_ram,
+                "keep hot experts on the GPU only: RAM and GPU memory add up");
+  sub->add_option(
+         "--stream-experts", stream_experts,
+         "long prompts: send experts to the GPU where that is faster (auto), or not, or all")
+      ->check(CLI::IsMember({"auto", "never", "always"}))
+      ->capture_default_str();
+  sub->add_option("--stream-buffer", stream_buffer_gib, "GPU memory for sent experts, in GiB")
+      ->check(CLI::Range(0.0, 1024.0))
+      ->capture_default_str();
+  sub->add_option("--micro-batches", micro_batches,
+                  "decode: overlap GPU and CPU by taking a batch in two parts; auto measures")
+      ->check(CLI::IsMember({"auto", "off", "on"}))
+      ->capture_default_str();
+}
+
+DeviceOptions EngineFlags::ToDeviceOptions() const {
+  DeviceOptions options;
+  options.device = device == "cpu"        ? Device::kCpu
+                   : device == "cuda"     ? Device::kCuda
+                   : device == "emulated" ? Device::kEmulated
+                                          : Device::kAuto;
+  options.allow_emulated = takes_emulated || force_emulated;
+  options.memory_bytes = static_cast<int64_t>(gpu_memory_gib * (int64_t{1} << 30));
+  options.hot_fraction = hot_experts_percent / 100;
+  options.hot_experts_leave_ram = hot_experts_leave_ram;
+  options.stream = stream_experts == "never"    ? StreamExperts::kNever
+                   : stream_experts == "always" ? StreamExperts::kAlways
+                                                : StreamExperts::kAuto;
+  options.stream_buffer_bytes = static_cast<int64_t>(stream_buffer_gib * (int64_t{1} << 30));
+  options.micro_batches = micro_batches == "off"  ? MicroBatches::kOff
+                          : micro_batches == "on" ? MicroBatches::kOn
+                                                  : MicroBatches::kAuto;
+  return options;
+}
+
 EngineOptions EngineFlags::ToOptions() const {
   EngineOptions options;
   options.model_dir = model;
@@ -56,6 +106,7 @@ EngineOptions EngineFlags::ToOptions() const {
   options.expert_load.verify = verify_experts == "off"    ? VerifyExperts::kOff
                                : verify_experts == "full" ? VerifyExperts::kFull
                                                           : VerifyExperts::kLazy;
+  options.device = ToDeviceOptions();
   options.threads = threads;
   options.kv_tokens = kv_tokens;
   options.max_step_tokens = max_step_tokens;

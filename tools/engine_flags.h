@@ -15,6 +15,14 @@ struct EngineFlags {
   std::string kernel;
   std::string experts_memory = "auto";
   std::string verify_experts = "lazy";
+  std::string device = "auto";
+  bool force_emulated = false;
+  double gpu_memory_gib = 0;
+  double hot_experts_percent = 0;
+  bool hot_experts_leave_ram = false;
+  std::string stream_experts = "auto";
+  double stream_buffer_gib = 1;
+  std::string micro_batches = "auto";
   int threads = 0;
   int64_t kv_tokens = 0;
   int max_step_tokens = 512;
@@ -22,9 +30,16 @@ struct EngineFlags {
   int max_queue = 256;
   bool quiet = false;
 
+  // Whether the command is one that takes the emulated GPU as it is (tests and benches).
+  bool takes_emulated = false;
+
   // Adds MODEL and the flags; `model_required` false leaves MODEL optional (chat --server).
   void AddTo(CLI::App* sub, bool model_required = true);
   EngineOptions ToOptions() const;
+
+ private:
+  void AddDeviceFlags(CLI::App* sub);
+  DeviceOptions ToDeviceOptions() const;
 };
 
 }  // namespace tandem

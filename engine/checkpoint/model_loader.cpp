@@ -79,18 +79,26 @@ ExpertsShape ExpertsShapeOf(const ModelShape& shape) {
 }
 
 absl::Status LoadModel(const Checkpoint& checkpoint, DenseBackend* dense, CpuExperts* experts,
-                       WorkerTeam& team, const ProgressFn& progress,
-                       const ExpertLoadOptions& options) {
+                       WorkerTeam& team, const LoadOptions& options) {
   const WeightReader reader(checkpoint);
   TANDEM_ASSIGN_OR_RETURN(const WeightReader::Sizes sizes, reader.CheckComplete());
   bool maps = false;
   if (experts != nullptr) {
-    TANDEM_ASSIGN_OR_RETURN(maps, MapsExperts(checkpoint, options.memory, experts->n_shards()));
+    TANDEM_ASSIGN_OR_RETURN(maps,
+                            MapsExperts(checkpoint, options.experts.memory, experts->n_shards()));
   }
   LogWhatIsSpecial(checkpoint, reader, sizes.dense_bytes + sizes.expert_bytes);
   Meter meter(
       (dense != nullptr ? sizes.dense_bytes : 0) + (experts != nullptr ? sizes.expert_bytes : 0),
-      progress);
+      options.progress);
+  const auto load_experts = [&](int32_t layer) {
+    if (checkpoint.packed() == nullptr) {
+      return LoadExperts(reader, {layer}, checkpoint.config().shape.experts, *experts, team, meter);
+    }
+    const VerifyExperts verify = options.experts.verify;
+    return maps ? MapPackedLayer(checkpoint.packed_layer(layer), verify, *experts, team, meter)
+                : CopyPackedLayer(*checkpoint.packed_layer(layer), verify, *experts, team, meter);
+  };
   if (dense != nullptr) TANDEM_RETURN_IF_ERROR(LoadGlobals(reader, *dense, meter));
   const ModelShape& shape = checkpoint.config().shape;
   for (int32_t l = 0; l < shape.layers; ++l) {
@@ -98,16 +106,8 @@ absl::Status LoadModel(const Checkpoint& checkpoint, DenseBackend* dense, CpuExp
       if (l + 1 < shape.layers) reader.PrefetchLayer({l + 1});
       TANDEM_RETURN_IF_ERROR(LoadDense(reader, {l}, *dense, meter));
     }
-    if (experts == nullptr || !shape.is_moe(l)) continue;
-    if (checkpoint.packed() == nullptr) {
-      TANDEM_RETURN_IF_ERROR(LoadExperts(reader, {l}, shape.experts, *experts, team, meter));
-    } else if (maps) {
-      TANDEM_RETURN_IF_ERROR(
-          MapPackedLayer(checkpoint.packed_layer(l), options.verify, *experts, team, meter));
-    } else {
-      TANDEM_RETURN_IF_ERROR(
-          CopyPackedLayer(*checkpoint.packed_layer(l), options.verify, *experts, team, meter));
-    }
+    if (experts != nullptr && shape.is_moe(l)) TANDEM_RETURN_IF_ERROR(load_experts(l));
+    if (options.after_layer) TANDEM_RETURN_IF_ERROR(options.after_layer({l}));
   }
   return absl::OkStatus();
 }

@@ -3,6 +3,8 @@
 // soon as they are used, so the peak stays near one copy of the model.
 #pragma once
 
+#include <functional>
+
 #include "core/status.h"
 #include "core/worker_team.h"
 #include "cpu_experts/experts.h"
@@ -13,15 +15,20 @@
 
 namespace tandem {
 
+struct LoadOptions {
+  // May be empty; called from any worker with bytes of the checkpoint read and to be read.
+  ProgressFn progress;
+  ExpertLoadOptions experts;
+  // May be empty; called once a layer is complete on both sides. An error ends loading.
+  std::function<absl::Status(LayerId)> after_layer;
+};
+
 // Checks the whole checkpoint before the long part starts. `dense` or `experts` may be null: that
-// side is then left out. `progress` (may be empty) is called from any worker, with bytes of the
-// checkpoint read and to be read. Errors name file, tensor, expected and found; after one, neither
-// side may be used.
-// The experts of a packed image are mapped where MapsExperts() says so; then `experts` need not
-// have reserved memory.
+// side is then left out. Errors name file, tensor, expected and found; after one, neither side may
+// be used. The experts of a packed image are mapped where MapsExperts() says so; then `experts`
+// need not have reserved memory.
 absl::Status LoadModel(const Checkpoint& checkpoint, DenseBackend* dense, CpuExperts* experts,
-                       WorkerTeam& team, const ProgressFn& progress = {},
-                       const ExpertLoadOptions& options = {});
+                       WorkerTeam& team, const LoadOptions& options = {});
 
 // What CpuExperts has to hold for this model.
 ExpertsShape ExpertsShapeOf(const ModelShape& shape);

@@ -151,8 +151,8 @@ inline std::unique_ptr<Engine> MakeFakeEngine(const FakeEngineOptions& options,
   parts.tokenizer = std::make_unique<FakeTokenizer>();
   parts.team = std::make_unique<WorkerTeam>(WorkerTeamOptions{.workers = options.workers});
   const int32_t max_rows = options.engine.max_step_tokens + options.engine.max_sequences;
-  parts.model = *Model::Create(shape, max_rows,
-                               std::make_unique<FakeBackend>(options.kv_pages, controls), nullptr);
+  parts.model = Model::Create(shape, max_rows,
+                              std::make_unique<FakeBackend>(options.kv_pages, controls), nullptr);
   parts.kv_pages = options.kv_pages;
   parts.description = "fake";
   return std::make_unique<EngineLoop>(std::move(parts), options.engine);

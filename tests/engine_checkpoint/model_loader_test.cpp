@@ -100,7 +100,8 @@ TEST_F(ModelLoaderTest, DeliversEveryPartOnce) {
       total = all;
       for (int64_t old = most; done > old && !most.compare_exchange_weak(old, done);) continue;
     };
-    const absl::Status status = LoadModel(*checkpoint_, &dense, &experts, team_, progress);
+    const absl::Status status =
+        LoadModel(*checkpoint_, &dense, &experts, team_, {.progress = progress});
     ASSERT_TRUE(status.ok()) << status;
     EXPECT_EQ(dense.globals, 1);
     EXPECT_EQ(dense.layers, (std::vector<int32_t>{0, 1, 2}));

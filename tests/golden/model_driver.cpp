@@ -25,19 +25,37 @@ absl::StatusOr<std::unique_ptr<ModelDriver>> ModelDriver::Load(const std::string
   driver->config_ = checkpoint->config();
   driver->team_ = std::make_unique<WorkerTeam>();
   const ModelShape& shape = driver->config_.shape;
-  DenseBackendOptions dense_options;
-  dense_options.dtype = options.dense_dtype;
-  dense_options.max_tokens = kMaxRows;
-  dense_options.kv_pages = kPagesPerSequence * kMaxSequences;
-  TANDEM_ASSIGN_OR_RETURN(auto dense, CreateHostBackend(shape, dense_options, *driver->team_));
   CpuExpertsOptions expert_options;
   expert_options.activations = options.activations;
   expert_options.max_tokens = kMaxRows;
   TANDEM_ASSIGN_OR_RETURN(
       auto experts, CpuExperts::Create(ExpertsShapeOf(shape), expert_options, *driver->team_));
-  TANDEM_RETURN_IF_ERROR(LoadModel(*checkpoint, dense.get(), experts.get(), *driver->team_));
-  TANDEM_ASSIGN_OR_RETURN(driver->model_,
-                          Model::Create(shape, kMaxRows, std::move(dense), std::move(experts)));
+  DeviceOptions device = options.gpu.value_or(DeviceOptions{.device = Device::kCpu});
+  device.allow_emulated = true;
+  TANDEM_ASSIGN_OR_RETURN(CreatedDense dense,
+                          CreateDense({.shape = shape,
+                                       .dtype = options.dense_dtype,
+                                       .max_rows = kMaxRows,
+                                       .max_sequences = kMaxSequences,
+                                       .kv_tokens = kPagesPerSequence * kMaxSequences * kPageTokens,
+                                       .expert_shards = experts->n_shards()},
+                                      device, *driver->team_));
+  LoadOptions load;
+  std::optional<HotSet> hot_set;
+  if (ExpertDevice* expert_device = dense.backend->expert_device(); expert_device != nullptr) {
+    hot_set.emplace(shape, *expert_device, *experts, device.hot_experts_leave_ram);
+    load.after_layer = [&, hot = SpreadHotExperts(shape, device.hot_fraction)](LayerId layer) {
+      return hot_set->Add(layer, hot[layer.value]);
+    };
+  }
+  TANDEM_RETURN_IF_ERROR(
+      LoadModel(*checkpoint, dense.backend.get(), experts.get(), *driver->team_, load));
+  driver->model_ =
+      Model::Create(shape, kMaxRows, std::move(dense.backend), std::move(experts),
+                    {.micro_batches = device.micro_batches,
+                     .split = {.stream = device.stream,
+                               .costs = {.cpu_expert_s = 1, .cpu_row_s = 1, .send_s = 1}},
+                     .hot_experts_leave_ram = device.hot_experts_leave_ram});
   return driver;
 }
 
@@ -80,7 +98,8 @@ bool ModelDriver::Step(std::span<DrivenSequence> sequences, int32_t chunk) {
     sequence.cached += tokens;
   }
   if (ids.empty()) return false;
-  TANDEM_CHECK(model_->Forward({ids, slices}).ok(), "the experts are sound");
+  if (between_steps) between_steps(*model_);
+  TANDEM_CHECK(model_->Forward({ids, slices}).ok(), "the experts are sound, the device answers");
   if (rows.empty()) return true;
   const View<const float, 2> logits = *model_->Logits(rows);
   for (size_t i = 0; i < wanted.size(); ++i) {

@@ -3,8 +3,10 @@
 // decoding rows of several sequences meet in one step. Cache pages are handed out scattered.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -12,6 +14,7 @@
 
 #include "core/worker_team.h"
 #include "engine/checkpoint/model_config.h"
+#include "engine/create_dense.h"
 #include "engine/model.h"
 
 namespace tandem::golden {
@@ -19,6 +22,8 @@ namespace tandem::golden {
 struct DrivenOptions {
   DenseDType dense_dtype = DenseDType::kBf16;
   ExpertActivations activations = ExpertActivations::kInt8x2;
+  // On the emulated GPU instead of the host backend.
+  std::optional<DeviceOptions> gpu = {};
 };
 
 struct DrivenSequence {
@@ -39,6 +44,8 @@ class ModelDriver {
   // computed.
   void Greedy(std::span<DrivenSequence> sequences, int32_t chunk, int32_t steps);
 
+  Model& model() { return *model_; }
+  std::function<void(Model&)> between_steps;  // may be empty
   const ModelConfig& config() const { return config_; }
 
  private:

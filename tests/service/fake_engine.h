@@ -39,6 +39,9 @@ class FakeEngine final : public Engine {
   ~FakeEngine() override;
 
   absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerationRequest request) override;
+  absl::Status ReplaceHotExpert(LayerId, ExpertId, ExpertId) override {
+    return absl::InvalidArgumentError("no device holds experts");
+  }
   absl::StatusOr<std::vector<TokenScore>> Score(const std::vector<int32_t>&) override;
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const ModelConfig& config() const override { return config_; }

@@ -1,0 +1,32 @@
+// What computes the dense side, and how it shares the experts with the CPU.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "engine/expert_split.h"
+#include "engine/micro_batches.h"
+
+namespace tandem {
+
+enum class Device {
+  kAuto,      // an NVIDIA GPU if this build and this machine have one, else the CPU
+  kCpu,       //
+  kCuda,      //
+  kEmulated,  // the CUDA sources on the CPU: for tests
+};
+
+struct DeviceOptions {
+  Device device = Device::kAuto;
+  bool allow_emulated = false;         // without it kEmulated is refused
+  int64_t memory_bytes = 0;            // of the GPU, to use in all; 0: what is free but 2 GiB
+  double hot_fraction = 0;             // of every layer's experts, to be kept on the GPU; 0 to 1
+  bool hot_experts_leave_ram = false;  // and not in RAM as well
+  StreamExperts stream = StreamExperts::kAuto;
+  int64_t stream_buffer_bytes = int64_t{1} << 30;  // of GPU memory, for streamed experts; 0: none
+  MicroBatches micro_batches = MicroBatches::kAuto;
+  bool graphs = true;  // decode steps are recorded and launched as a whole
+  std::chrono::nanoseconds timeout = std::chrono::seconds(30);  // one side waiting for the other
+};
+
+}  // namespace tandem

@@ -1,0 +1,51 @@
+#include "engine/hot_set.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace tandem {
+
+HotExperts SpreadHotExperts(const ModelShape& shape, double fraction) {
+  TANDEM_CHECK(fraction >= 0 && fraction <= 1, "a fraction of the experts");
+  HotExperts hot(shape.layers);
+  const auto count = static_cast<int32_t>(fraction * shape.experts);
+  for (int32_t l = 0; l < shape.layers; ++l) {
+    if (!shape.is_moe(l)) continue;
+    for (int32_t i = 0; i < count; ++i)
+      hot[l].push_back({static_cast<int32_t>(int64_t{i} * shape.experts / count)});
+  }
+  return hot;
+}
+
+absl::Status HotSet::Send(LayerId layer, ExpertId expert, const ExpertId* instead_of) {
+  const int32_t id = expert.value;
+  TANDEM_RETURN_IF_ERROR(experts_.EnsureVerified(layer, View<const int32_t, 2>(&id, {1, 1})));
+  TANDEM_RETURN_IF_ERROR(
+      device_.MakeHot(layer, expert, experts_.Shards(layer, expert), instead_of));
+  if (leave_ram_) experts_.Release(layer, expert);
+  return absl::OkStatus();
+}
+
+absl::Status HotSet::Add(LayerId layer, const std::vector<ExpertId>& experts) {
+  for (const ExpertId expert : experts) TANDEM_RETURN_IF_ERROR(Send(layer, expert, nullptr));
+  return absl::OkStatus();
+}
+
+absl::Status HotSet::Replace(LayerId layer, ExpertId out, ExpertId in) {
+  const auto exists = [&](ExpertId e) { return e.value >= 0 && e.value < shape_.experts; };
+  if (layer.value < 0 || layer.value >= shape_.layers || !shape_.is_moe(layer.value) ||
+      !exists(out) || !exists(in) || !device_.IsHot(layer, out) || device_.IsHot(layer, in)) {
+    return absl::InvalidArgumentError(absl::StrCat("layer ", layer.value, ": expert ", in.value,
+                                                   " cannot take the place of ", out.value,
+                                                   ": the first must be cold, the second hot"));
+  }
+  if (!experts_.IsLoaded(layer, out)) {
+    std::vector<std::span<std::byte>> memory;
+    for (int s = 0; s < experts_.n_shards(); ++s)
+      memory.push_back(experts_.ShardMemory(layer, out, s));
+    TANDEM_RETURN_IF_ERROR(device_.ReadHot(layer, out, memory));
+    experts_.SetLoaded(layer, out);
+  }
+  return Send(layer, in, &out);
+}
+
+}  // namespace tandem
