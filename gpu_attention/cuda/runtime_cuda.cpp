@@ -58,7 +58,15 @@ absl::Status Stream::Synchronize() {
               absl::StrCat("work up to kernel or copy '", impl_->last, "'"));
   return impl_->status;
 }
-absl::Status Stream::status() const { return impl_->status; }
+// Asks the device, too: a kernel that faulted shows without waiting for the others.
+absl::Status Stream::status() const {
+  if (!impl_->status.ok() || impl_->recording) return impl_->status;
+  UseDevice();
+  const cudaError_t error = cudaStreamQuery(impl_->stream);
+  if (error != cudaErrorNotReady)
+    impl_->Keep(error, absl::StrCat("work up to kernel or copy '", impl_->last, "'"));
+  return impl_->status;
+}
 void Stream::Fail(absl::Status status) { impl_->status.Update(status); }
 
 namespace {
