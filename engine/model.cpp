@@ -104,6 +104,12 @@ absl::Status Model::Finish(LayerId layer, int part) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<SampledToken>> Model::Sample(std::span<const int32_t> rows,
+                                                        std::span<const RowSampling> how) {
+  TraceSpan span("head, sample", static_cast<int64_t>(rows.size()));
+  return dense_->Sample(rows, how);
+}
+
 absl::Status Model::ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) {
   if (!hot_set_) return absl::InvalidArgumentError("no device holds experts");
   return hot_set_->Replace(layer, out, in);

@@ -44,6 +44,11 @@ class Model {
   // UNAVAILABLE when the device failed.
   absl::StatusOr<View<const float, 2>> Logits(std::span<const int32_t> rows);
 
+  // Tokens of such rows, chosen by the backend, if it samples(); else UNIMPLEMENTED.
+  bool samples() const { return dense_->samples(); }
+  absl::StatusOr<std::vector<SampledToken>> Sample(std::span<const int32_t> rows,
+                                                   std::span<const RowSampling> how);
+
   // Between steps: a cold expert takes the place of a hot one. Errors: INVALID_ARGUMENT, also
   // without a device that holds experts.
   absl::Status ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in);
@@ -66,7 +71,7 @@ class Model {
   int32_t max_rows_ = 0;
   std::unique_ptr<CpuExperts> experts_;
   std::unique_ptr<DenseBackend> dense_;  // may have page-locked the experts' memory: goes first
-  std::optional<HotSet> hot_set_;  // with a device that holds experts
+  std::optional<HotSet> hot_set_;        // with a device that holds experts
   std::optional<ExpertSplit> split_;
   MicroBatchTuner tuner_;
 };

@@ -18,6 +18,13 @@ absl::StatusOr<GeneratedToken> Score(std::span<const float> logits, int32_t id) 
                         TopTokens(logits, log_sum_exp, kScoreTop)};
 }
 
+// Nothing that changes or shows the logits.
+bool NeedsOnlyAToken(const Sequence& sequence) {
+  if (sequence.scoring()) return false;
+  const SamplingParams& params = sequence.sampling();
+  return params.top_logprobs <= 0 && params.logit_bias.empty() && !sequence.history().active();
+}
+
 }  // namespace
 
 StepRunner::StepRunner(Model& model, WorkerTeam& team)
@@ -73,17 +80,11 @@ absl::Status StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
 absl::Status StepRunner::FinishRows(std::span<const WantedRow> wanted) {
   std::vector<int32_t> rows;
   for (const WantedRow& w : wanted) rows.push_back(w.row);
-  TANDEM_ASSIGN_OR_RETURN(const auto logits, model_.Logits(rows));
-  std::vector<absl::StatusOr<GeneratedToken>> tokens(wanted.size());
-  {
-    TraceSpan span("sample", static_cast<int64_t>(wanted.size()));
-    team_.ParallelFor(
-        static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end, int worker) {
-          for (int64_t i = begin; i < end; ++i)
-            tokens[i] =
-                Finish(wanted[i], {logits.row(i), static_cast<size_t>(logits.dim(1))}, worker);
-        });
-  }
+  const bool on_backend = model_.samples() && std::ranges::all_of(wanted, [](const WantedRow& w) {
+                            return NeedsOnlyAToken(*w.sequence);
+                          });
+  TANDEM_ASSIGN_OR_RETURN(RowResults tokens,
+                          on_backend ? SampleOnBackend(wanted, rows) : SampleHere(wanted, rows));
   const Clock::time_point now = Clock::now();
   for (size_t i = 0; i < wanted.size(); ++i) {
     Sequence& sequence = *wanted[i].sequence;
@@ -98,6 +99,43 @@ absl::Status StepRunner::FinishRows(std::span<const WantedRow> wanted) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<StepRunner::RowResults> StepRunner::SampleOnBackend(
+    std::span<const WantedRow> wanted, std::span<const int32_t> rows) {
+  std::vector<RowSampling> how;
+  for (const WantedRow& w : wanted) {
+    const SamplingParams& params = w.sequence->sampling();
+    how.push_back({.uniform = UniformAt(w.sequence->seed(), w.sequence->step()),
+                   .temperature = params.temperature,
+                   .top_k = params.top_k,
+                   .top_p = params.top_p,
+                   .min_p = params.min_p});
+  }
+  TANDEM_ASSIGN_OR_RETURN(const std::vector<SampledToken> sampled, model_.Sample(rows, how));
+  RowResults tokens;
+  for (const SampledToken& token : sampled) {
+    if (token.id < 0) {
+      tokens.push_back(absl::InternalError("the model's logits are not finite"));
+    } else {
+      tokens.push_back(GeneratedToken{token.id, token.logprob});
+    }
+  }
+  return tokens;
+}
+
+absl::StatusOr<StepRunner::RowResults> StepRunner::SampleHere(std::span<const WantedRow> wanted,
+                                                              std::span<const int32_t> rows) {
+  TANDEM_ASSIGN_OR_RETURN(const auto logits, model_.Logits(rows));
+  RowResults tokens(wanted.size());
+  TraceSpan span("sample", static_cast<int64_t>(wanted.size()));
+  team_.ParallelFor(
+      static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end, int worker) {
+        for (int64_t i = begin; i < end; ++i)
+          tokens[i] =
+              Finish(wanted[i], {logits.row(i), static_cast<size_t>(logits.dim(1))}, worker);
+      });
+  return tokens;
 }
 
 absl::StatusOr<GeneratedToken> StepRunner::Finish(const WantedRow& wanted,

@@ -37,6 +37,12 @@ class StepRunner {
   absl::Status RunAll(const std::vector<PlannedSlice>& plan);
   absl::Status Forward(const std::vector<PlannedSlice>& plan);  // fills wanted_
   absl::Status FinishRows(std::span<const WantedRow> wanted);
+  // Each row's token or scores, by the backend where that knows all that is wanted, else here.
+  using RowResults = std::vector<absl::StatusOr<GeneratedToken>>;
+  absl::StatusOr<RowResults> SampleOnBackend(std::span<const WantedRow> wanted,
+                                             std::span<const int32_t> rows);
+  absl::StatusOr<RowResults> SampleHere(std::span<const WantedRow> wanted,
+                                        std::span<const int32_t> rows);
   absl::StatusOr<GeneratedToken> Finish(const WantedRow& wanted, std::span<const float> logits,
                                         int worker);
 

@@ -21,6 +21,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/ids.h"
 #include "core/model_shape.h"
@@ -28,6 +29,7 @@
 #include "core/status.h"
 #include "core/worker_team.h"
 #include "gpu_attention/dense_weights.h"
+#include "gpu_attention/row_sampling.h"
 #include "gpu_attention/step_batch.h"
 
 namespace tandem {
@@ -92,6 +94,15 @@ class DenseBackend {
   // Final norm and head for some rows of the batch. Valid until the next call. [rows, vocab].
   // Errors: whatever went wrong on the device since BeginStep().
   virtual absl::StatusOr<View<const float, 2>> Logits(std::span<const int32_t> rows) = 0;
+
+  // Whether Sample() is there. Logits are then worth asking for only where more than a token is
+  // wanted of them.
+  virtual bool samples() const { return false; }
+  // Like Logits(), but only the tokens leave the device. how [rows]. Errors as Logits().
+  virtual absl::StatusOr<std::vector<SampledToken>> Sample(std::span<const int32_t> /*rows*/,
+                                                           std::span<const RowSampling> /*how*/) {
+    return absl::UnimplementedError("this backend does not sample");
+  }
 
   // What routed experts it can take over; null: none.
   virtual ExpertDevice* expert_device() { return nullptr; }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/log.h"
 #include "gpu_attention/cuda/hot_experts.h"
+#include "gpu_attention/cuda/sampling.h"
 #include "gpu_attention/weight_checks.h"
 
 namespace tandem::TANDEM_GPU {
@@ -94,6 +95,13 @@ absl::Status GpuBackend::Reserve(const ModelShape& shape, const DeviceProperties
   drained_.push_back(std::move(drained));
   TANDEM_ASSIGN_OR_RETURN(
       logits_, PinnedBuffer::Allocate(sizeof(float) * kLogitRows * shape.vocab, "logits"));
+  TANDEM_ASSIGN_OR_RETURN(how_,
+                          PinnedBuffer::Allocate(kLogitRows * sizeof(RowSampling), "sampling"));
+  TANDEM_ASSIGN_OR_RETURN(device_how_,
+                          DeviceBuffer::Allocate(kLogitRows * sizeof(RowSampling), "sampling"));
+  constexpr size_t kSampledBytes = kLogitRows * (sizeof(int32_t) + sizeof(float));
+  TANDEM_ASSIGN_OR_RETURN(sampled_, PinnedBuffer::Allocate(kSampledBytes, "sampled tokens"));
+  TANDEM_ASSIGN_OR_RETURN(device_sampled_, DeviceBuffer::Allocate(kSampledBytes, "sampled tokens"));
   return stream_.Synchronize();
 }
 
@@ -260,14 +268,48 @@ absl::StatusOr<View<const float, 2>> GpuBackend::Logits(std::span<const int32_t>
     stream_.CopyToHost<float>(logits_.host<float>(),
                               layers_->workspace().logits.part<float>(0, count * vocab),
                               count * vocab);
-    absl::Status status = stream_.Synchronize();
-    if (status.ok() && has_experts()) status = mailbox_.CheckDevice();
-    if (!status.ok()) return GiveUp(status);
+    TANDEM_RETURN_IF_ERROR(Finish());
     if (n > kLogitRows)
       std::copy_n(logits_.host<float>(), count * vocab, many_logits_.data() + begin * vocab);
   }
   return View<const float, 2>(n > kLogitRows ? many_logits_.data() : logits_.host<float>(),
                               {n, vocab});
+}
+
+absl::StatusOr<std::vector<SampledToken>> GpuBackend::Sample(std::span<const int32_t> rows,
+                                                             std::span<const RowSampling> how) {
+  TANDEM_RETURN_IF_ERROR(failed_);
+  TANDEM_CHECK(how.size() == rows.size(), "every row says how");
+  const int32_t vocab = layers_->shape().vocab;
+  std::vector<SampledToken> tokens;
+  for (size_t begin = 0; begin < rows.size(); begin += kLogitRows) {
+    const auto count = static_cast<int32_t>(std::min<size_t>(kLogitRows, rows.size() - begin));
+    layers_->Head(rows.subspan(begin, count));
+    std::copy_n(how.begin() + begin, count, how_.host<RowSampling>());
+    const auto device_how = device_how_.part<RowSampling>(0, count);
+    stream_.CopyToDevice(device_how, how_.host<RowSampling>(), count);
+    const auto ids = device_sampled_.part<int32_t>(0, kLogitRows);
+    const auto logprobs = device_sampled_.part<float>(kLogitRows, kLogitRows);
+    SampleTokens(stream_,
+                 {.rows = count,
+                  .vocab = vocab,
+                  .logits = layers_->workspace().logits.part<float>(0, int64_t{count} * vocab),
+                  .how = device_how,
+                  .ids = ids,
+                  .logprobs = logprobs});
+    stream_.CopyToHost<int32_t>(sampled_.host<int32_t>(), ids, count);
+    stream_.CopyToHost<float>(sampled_.host<float>() + kLogitRows, logprobs, count);
+    TANDEM_RETURN_IF_ERROR(Finish());
+    for (int32_t i = 0; i < count; ++i)
+      tokens.push_back({sampled_.host<int32_t>()[i], sampled_.host<float>()[kLogitRows + i]});
+  }
+  return tokens;
+}
+
+absl::Status GpuBackend::Finish() {
+  absl::Status status = stream_.Synchronize();
+  if (status.ok() && has_experts()) status = mailbox_.CheckDevice();
+  return status.ok() ? status : GiveUp(status);
 }
 
 absl::Status GpuBackend::GiveUp(const absl::Status& why) {

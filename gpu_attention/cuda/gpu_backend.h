@@ -47,6 +47,9 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
   View<float, 2> ExpertSums(int part) override { return mailbox_.Answer(part, parts_[part].rows); }
   void AddExperts(LayerId layer, int part) override;
   absl::StatusOr<View<const float, 2>> Logits(std::span<const int32_t> rows) override;
+  bool samples() const override { return true; }
+  absl::StatusOr<std::vector<SampledToken>> Sample(std::span<const int32_t> rows,
+                                                   std::span<const RowSampling> how) override;
   ExpertDevice* expert_device() override { return pool_.empty() ? nullptr : this; }
   void CopyPage(int32_t from, int32_t to) override { layers_->CopyPage(from, to); }
   int64_t weight_bytes() const override { return layers_->weight_bytes(); }
@@ -81,6 +84,8 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
   void PutWholeStep();
   absl::Status LaunchGraph();
   absl::Status Recover();
+  // Waits for the step's end; what went wrong on the way.
+  absl::Status Finish();
   // The step is lost; returns `why`.
   absl::Status GiveUp(const absl::Status& why);
   bool has_experts() const { return !pool_.empty(); }
@@ -105,6 +110,9 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
   absl::Status broken_;         // for good
   std::vector<Event> drained_;  // one
 
+  PinnedBuffer how_;      // RowSampling [kLogitRows]
+  PinnedBuffer sampled_;  // int32 ids [kLogitRows], F32 log-probabilities [kLogitRows]
+  DeviceBuffer device_how_, device_sampled_;
   PinnedBuffer logits_;             // [kLogitRows, vocab]
   std::vector<float> many_logits_;  // where more rows were wanted
 };

@@ -14,7 +14,7 @@
 #include <cstdint>
 
 #include "gpu_attention/cuda/runtime.h"
-#include "gpu_attention/cuda/sampling_reference.h"
+#include "gpu_attention/row_sampling.h"
 
 namespace tandem::TANDEM_GPU {
 

@@ -1,4 +1,5 @@
 #include "gpu_attention/cuda/sampling.h"
+#include "gpu_attention/cuda/sampling_reference.h"
 
 #include <algorithm>
 #include <cmath>
