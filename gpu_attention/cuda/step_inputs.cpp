@@ -11,8 +11,8 @@ namespace {
 
 // Slices of up to this many tokens go through the absorbed form, as rows of their own. The naive
 // form expands every cached key, 2 * 512 * 256 FLOP per key and head, against 2 * 1,088 - 640
-// FLOP saved per query and key: it pays from about 180 queries on. Beyond 64 the absorbed form reads
-// the cache too often.
+// FLOP saved per query and key: it pays from about 180 queries on. Beyond 64 the absorbed form
+// reads the cache too often.
 constexpr int32_t kAbsorbedTokens = 64;
 constexpr size_t kAlignment = 256;
 constexpr int32_t kLeastPages = 16;

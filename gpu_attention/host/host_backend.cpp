@@ -6,8 +6,8 @@
 #include "core/trace.h"
 #include "gpu_attention/host/kernel_choice.h"
 #include "gpu_attention/host/linear.h"
-#include "gpu_attention/rope.h"
 #include "gpu_attention/host/router.h"
+#include "gpu_attention/rope.h"
 
 namespace tandem {
 
