@@ -1,6 +1,7 @@
 #include "gpu_attention/emulation/block.h"
 
 #include <bit>
+#include <boost/context/protected_fixedsize_stack.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -58,8 +59,15 @@ Block::Block()
   outside_.sanitizer.AdoptCurrent();
 }
 
+// Fibers run to their end, as the sanitizers would not see Boost unwind them.
 Block::~Block() {
-  for (size_t i = 0; i < stacks_.size(); ++i) threads_[i].sanitizer.Destroy();
+  ending_ = true;
+  running_ = &outside_;
+  for (int i = 0; i < fibers_; ++i) {
+    SwitchTo(threads_[i]);
+    outside_.sanitizer.TakeCalls();
+    threads_[i].sanitizer.Destroy();
+  }
   std::free(shared_);
 }
 
@@ -89,12 +97,14 @@ Block::~Block() {
 
 [[gnu::always_inline]] inline void Block::SwitchTo(Thread& thread) {
   if (&thread == running_) return;
-  Thread& from = *running_;
+  SanitizerFiber& sanitizer = running_->sanitizer;
+  left_ = running_;
   running_ = &thread;
   threadIdx.x = static_cast<uint32_t>(thread.index);
-  from.sanitizer.Leave(thread.sanitizer);
-  TandemSwitchStack(&from.stack, thread.stack);
-  from.sanitizer.Enter();
+  sanitizer.Leave(thread.sanitizer);
+  boost::context::fiber from = std::move(thread.fiber).resume();
+  sanitizer.Enter();
+  left_->fiber = std::move(from);
 }
 
 void Block::Run(Grid& grid, dim3 index) {
@@ -117,26 +127,37 @@ void Block::Run(Grid& grid, dim3 index) {
 
 // Made once; each runs a thread of every block.
 void Block::Prepare(int threads) {
-  while (static_cast<int>(stacks_.size()) < threads) {
-    Thread& thread = threads_[stacks_.size()];
-    thread.index = static_cast<int>(stacks_.size());
-    // Stacks at equal distances would fight for the same lines of the cache.
-    std::byte* top = stacks_.emplace_back(kStackBytes).top();
-    thread.stack = PrepareStack(top - thread.index % 32 * 128, RunThreads);
-    thread.sanitizer.Create(top - kStackBytes, kStackBytes);
+  for (; fibers_ < threads; ++fibers_) {
+    threads_[fibers_].index = fibers_;
+    threads_[fibers_].fiber = MakeFiber(threads_[fibers_]);
   }
 }
 
-// What is on a thread's stack.
-void Block::RunThreads() {
-  Block& block = *current_block;
-  block.running_->sanitizer.Enter();
-  while (true) {
-    Thread& thread = *block.running_;
-    block.RunThread(thread);
-    block.warps_[thread.index / 32].ready &= ~(1u << thread.index % 32);
-    block.SwitchTo(block.Next());
-  }
+boost::context::fiber Block::MakeFiber(Thread& thread) {
+  boost::context::protected_fixedsize_stack stacks(kStackBytes);
+  const boost::context::stack_context stack = stacks.allocate();
+  thread.sanitizer.Create(static_cast<std::byte*>(stack.sp) - stack.size, stack.size);
+  // Stacks at equal distances would fight for the same lines of the cache. Boost rounds to 256.
+  const size_t unused = thread.index % 16 * 256;
+  const boost::context::preallocated used(static_cast<std::byte*>(stack.sp) - unused,
+                                          stack.size - unused, stack);
+  const auto run = [this, &thread](boost::context::fiber&& from) {
+    thread.sanitizer.Enter();
+    left_->fiber = std::move(from);
+    while (!ending_) {
+      RunThread(thread);
+      warps_[thread.index / 32].ready &= ~(1u << thread.index % 32);
+      SwitchTo(Next());
+    }
+    thread.sanitizer.LeaveForGood(outside_.sanitizer);
+    running_ = left_ = &outside_;
+    return std::move(outside_.fiber);
+  };
+  // Its first instructions, before `run`, are executed at once.
+  thread.sanitizer.TakeCalls();
+  boost::context::fiber fiber(std::allocator_arg, used, stacks, run);
+  outside_.sanitizer.TakeCalls();
+  return fiber;
 }
 
 void Block::RunThread(Thread& thread) {

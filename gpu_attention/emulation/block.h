@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <boost/context/fiber.hpp>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,7 +16,6 @@
 #include "gpu_attention/cuda/launch.h"
 #include "gpu_attention/emulation/async_copies.h"
 #include "gpu_attention/emulation/sanitizer_fiber.h"
-#include "gpu_attention/emulation/stack_switch.h"
 #include "gpu_attention/emulation/thread_context.h"
 
 namespace tandem::emulated {
@@ -49,7 +49,7 @@ class Block {
 
  private:
   struct Thread {
-    void* stack = nullptr;  // where to go on; stale while it runs
+    boost::context::fiber fiber;  // where to go on; empty while it runs
     AsyncCopies copies;
     SanitizerFiber sanitizer;
     int index = 0;
@@ -64,7 +64,7 @@ class Block {
   };
 
   void Prepare(int threads);
-  static void RunThreads();
+  boost::context::fiber MakeFiber(Thread& thread);
   void RunThread(Thread& thread);
   Thread& Next();
   Thread& AfterDivergence();
@@ -74,13 +74,15 @@ class Block {
 
   Grid* grid_ = nullptr;
   Thread outside_;               // the OS thread's own stack, from where Run was called
-  std::vector<Thread> threads_;  // as many as a block can have; the first have stacks
-  std::vector<StackMemory> stacks_;
+  std::vector<Thread> threads_;  // as many as a block can have; the first have fibers
+  int fibers_ = 0;
   std::vector<Warp> warps_;  // of this block
   Thread* running_ = nullptr;
+  Thread* left_ = nullptr;  // ran before the running one
   int at_block_ = 0;
   Where block_where_;
   bool faulted_ = false;
+  bool ending_ = false;
   std::byte* shared_ = nullptr;
   size_t shared_bytes_ = 0;
 };
