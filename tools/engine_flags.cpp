@@ -71,6 +71,10 @@ void EngineFlags::AddDeviceFlags(CLI::App* sub) {
                   "decode: overlap GPU and CPU by taking a batch in two parts; auto measures")
       ->check(CLI::IsMember({"auto", "off", "on"}))
       ->capture_default_str();
+  sub->add_option("--gpu-timeout", gpu_timeout_s,
+                  "seconds that GPU and CPU wait for one another before a step is given up")
+      ->check(CLI::Range(0.001, 86400.0))
+      ->capture_default_str();
 }
 
 DeviceOptions EngineFlags::ToDeviceOptions() const {
@@ -90,6 +94,7 @@ DeviceOptions EngineFlags::ToDeviceOptions() const {
   options.micro_batches = micro_batches == "off"  ? MicroBatches::kOff
                           : micro_batches == "on" ? MicroBatches::kOn
                                                   : MicroBatches::kAuto;
+  options.timeout = std::chrono::nanoseconds(static_cast<int64_t>(gpu_timeout_s * 1e9));
   return options;
 }
 

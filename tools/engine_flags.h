@@ -23,6 +23,7 @@ struct EngineFlags {
   std::string stream_experts = "auto";
   double stream_buffer_gib = 1;
   std::string micro_batches = "auto";
+  double gpu_timeout_s = 30;
   int threads = 0;
   int64_t kv_tokens = 0;
   int max_step_tokens = 512;
