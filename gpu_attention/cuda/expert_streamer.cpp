@@ -23,8 +23,7 @@ absl::StatusOr<ExpertStreamer> ExpertStreamer::Create(const Shape& shape, Stream
   TANDEM_ASSIGN_OR_RETURN(s.lists_, PinnedBuffer::Allocate(list_bytes, "experts' rows"));
   TANDEM_ASSIGN_OR_RETURN(s.device_lists_, DeviceBuffer::Allocate(list_bytes, "experts' rows"));
   if (s.group_ == 0) return s;
-  TANDEM_ASSIGN_OR_RETURN(Stream copies, Stream::Create());
-  s.copies_.push_back(std::move(copies));
+  TANDEM_ASSIGN_OR_RETURN(s.copies_, Stream::Create());
   for (DeviceBuffer& buffer : s.buffers_) {
     TANDEM_ASSIGN_OR_RETURN(
         buffer, DeviceBuffer::Allocate(s.group_ * shape.layout.expert_bytes(), "streamed experts"));
@@ -82,7 +81,7 @@ void ExpertStreamer::StreamGroup(std::span<const ExpertDevice::Work> work,
                                  std::span<const Rows> rows, int buffer, Global<float> y) {
   const int64_t bytes = shape_.layout.expert_bytes();
   const auto place = [&](size_t i) { return buffers_[buffer].part<uint8_t>(i * bytes, bytes); };
-  Stream& copies = copies_.front();
+  Stream& copies = *copies_;
   copies.Wait(used_[buffer]);
   for (size_t i = 0; i < work.size(); ++i)
     SendExpert(shape_.layout, *work[i].bytes, place(i), copies);
@@ -124,7 +123,7 @@ absl::Status ExpertStreamer::Compute(LayerId layer, const RoutedTokens& routed,
     StreamGroup(std::span(streamed).subspan(begin, count),
                 std::span(streamed_rows).subspan(begin, count), n % 2, y);
   }
-  return copies_.empty() ? absl::OkStatus() : copies_.front().status();
+  return copies_ ? copies_->status() : absl::OkStatus();
 }
 
 }  // namespace tandem::TANDEM_GPU

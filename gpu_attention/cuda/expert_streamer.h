@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -49,7 +50,7 @@ class ExpertStreamer {
   Shape shape_;
   int32_t group_ = 0;
   Stream* stream_ = nullptr;
-  std::vector<Stream> copies_;        // one
+  std::optional<Stream> copies_;
   std::vector<Event> filled_, used_;  // of the two buffers
   DeviceBuffer buffers_[2];
   DeviceBuffer arranged_;  // BF16 [max_rows, hidden]

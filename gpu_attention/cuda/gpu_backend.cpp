@@ -79,9 +79,8 @@ absl::Status GpuBackend::Reserve(const ModelShape& shape, const DeviceProperties
                                                        .hidden = shape.hidden,
                                                        .top_k = shape.top_k},
                                                       options_.timeout));
-    TANDEM_ASSIGN_OR_RETURN(HotPool pool, HotPool::Create(shape, cut, options_.hot_experts));
-    pool_.push_back(std::move(pool));
-    TANDEM_ASSIGN_OR_RETURN(ExpertStreamer streamer,
+    TANDEM_ASSIGN_OR_RETURN(pool_, HotPool::Create(shape, cut, options_.hot_experts));
+    TANDEM_ASSIGN_OR_RETURN(streamer_,
                             ExpertStreamer::Create({.hidden = shape.hidden,
                                                     .top_k = shape.top_k,
                                                     .experts = shape.experts,
@@ -89,10 +88,8 @@ absl::Status GpuBackend::Reserve(const ModelShape& shape, const DeviceProperties
                                                     .buffer_bytes = options_.stream_buffer_bytes,
                                                     .layout = cut},
                                                    stream_));
-    streamer_.push_back(std::move(streamer));
   }
-  TANDEM_ASSIGN_OR_RETURN(Event drained, Event::Create());
-  drained_.push_back(std::move(drained));
+  TANDEM_ASSIGN_OR_RETURN(drained_, Event::Create());
   TANDEM_ASSIGN_OR_RETURN(
       logits_, PinnedBuffer::Allocate(sizeof(float) * kLogitRows * shape.vocab, "logits"));
   TANDEM_ASSIGN_OR_RETURN(how_,
@@ -190,7 +187,7 @@ void GpuBackend::PutRoute(LayerId layer, int part) {
   const ModelShape& s = layers_->shape();
   const Workspace& w = layers_->workspace();
   const RowRange range = parts_[part];
-  layers_->Route(layer, range, pool_[0].table(layer));
+  layers_->Route(layer, range, pool_->table(layer));
   const int64_t first = range.first, rows = range.rows;
   mailbox_.Publish(stream_, layer, part, range.rows,
                    {w.x.part<bf16>(first * s.hidden, rows * s.hidden),
@@ -204,7 +201,7 @@ void GpuBackend::PutSharedExperts(LayerId layer, int part) {
   const Workspace& w = layers_->workspace();
   const RowRange range = parts_[part];
   layers_->SharedExperts(layer, range);
-  const HotPool& pool = pool_[0];
+  const HotPool& pool = *pool_;
   if (!hot_by_kernel_ || pool.capacity() == 0) return;
   const int64_t first = range.first, rows = range.rows;
   HotExperts(stream_, {.tokens = range.rows,
@@ -224,7 +221,7 @@ void GpuBackend::PutSharedExperts(LayerId layer, int part) {
 
 absl::StatusOr<RoutedTokens> GpuBackend::Routed(LayerId layer, int part) {
   TANDEM_RETURN_IF_ERROR(failed_);
-  own_sums_ = hot_by_kernel_ && pool_[0].capacity() > 0;
+  own_sums_ = hot_by_kernel_ && pool_->capacity() > 0;
   if (const absl::Status status = mailbox_.AwaitRows(layer, part, stream_); !status.ok())
     return GiveUp(status);
   return mailbox_.Rows(part, parts_[part].rows);
@@ -237,8 +234,8 @@ absl::Status GpuBackend::ComputeExperts(LayerId layer, int part, const RoutedTok
   const Workspace& w = layers_->workspace();
   const int64_t rows = parts_[part].rows;
   own_sums_ = true;
-  return streamer_[0].Compute(layer, routed, work, pool_[0], w.x.part<bf16>(0, rows * s.hidden),
-                              w.own_sums.part<float>(0, rows * s.hidden));
+  return streamer_->Compute(layer, routed, work, *pool_, w.x.part<bf16>(0, rows * s.hidden),
+                            w.own_sums.part<float>(0, rows * s.hidden));
 }
 
 void GpuBackend::AddExperts(LayerId layer, int part) {
@@ -251,7 +248,7 @@ void GpuBackend::PutAddExperts(LayerId layer, int part) {
   const Workspace& w = layers_->workspace();
   const int64_t first = int64_t{parts_[part].first} * s.hidden;
   const int64_t elems = int64_t{parts_[part].rows} * s.hidden;
-  const bool own = in_graph_ ? hot_by_kernel_ && pool_[0].capacity() > 0 : own_sums_;
+  const bool own = in_graph_ ? hot_by_kernel_ && pool_->capacity() > 0 : own_sums_;
   mailbox_.AddAnswer(stream_, layer, part, parts_[part].rows, w.h.part<float>(first, elems),
                      own ? w.own_sums.part<float>(first, elems) : Global<float>(nullptr),
                      inputs_.step());
@@ -323,9 +320,9 @@ absl::Status GpuBackend::Recover() {
   const bool lost = !failed_.ok();
   if (lost) LogWarning("the GPU gives up a step: {}", std::string(failed_.message()));
   failed_ = absl::OkStatus();
-  drained_[0].Record(stream_);
+  drained_->Record(stream_);
   const auto begin = std::chrono::steady_clock::now();
-  while (!drained_[0].IsDone()) {
+  while (!drained_->IsDone()) {
     if (std::chrono::steady_clock::now() - begin > 2 * options_.timeout) {
       broken_ = absl::UnavailableError(
           absl::StrCat("the GPU is still at step ", step_, " and does not come to an end"));
@@ -345,12 +342,12 @@ absl::Status GpuBackend::Recover() {
 absl::Status GpuBackend::MakeHot(LayerId layer, ExpertId expert, const ExpertShards& bytes,
                                  const ExpertId* instead_of) {
   TANDEM_RETURN_IF_ERROR(stream_.Synchronize());
-  return pool_[0].Put(layer, expert, bytes, instead_of, stream_);
+  return pool_->Put(layer, expert, bytes, instead_of, stream_);
 }
 
 absl::Status GpuBackend::ReadHot(LayerId layer, ExpertId expert,
                                  const std::vector<std::span<std::byte>>& bytes) {
-  return pool_[0].Read(layer, expert, bytes, stream_);
+  return pool_->Read(layer, expert, bytes, stream_);
 }
 
 absl::Status GpuBackend::PinHostMemory(std::span<const std::byte> memory) {
@@ -361,10 +358,10 @@ absl::Status GpuBackend::PinHostMemory(std::span<const std::byte> memory) {
 
 std::string GpuBackend::description() const {
   std::string text = absl::StrCat(layers_->device().name, ", bf16");
-  if (has_experts() && pool_[0].capacity() > 0)
-    absl::StrAppend(&text, ", room for ", pool_[0].capacity(), " hot experts");
-  if (has_experts() && streamer_[0].streams())
-    absl::StrAppend(&text, ", streams experts in groups of ", streamer_[0].group());
+  if (has_experts() && pool_->capacity() > 0)
+    absl::StrAppend(&text, ", room for ", pool_->capacity(), " hot experts");
+  if (has_experts() && streamer_->streams())
+    absl::StrAppend(&text, ", streams experts in groups of ", streamer_->group());
   return text;
 }
 

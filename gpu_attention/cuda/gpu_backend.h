@@ -13,6 +13,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,7 +51,7 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
   bool samples() const override { return true; }
   absl::StatusOr<std::vector<SampledToken>> Sample(std::span<const int32_t> rows,
                                                    std::span<const RowSampling> how) override;
-  ExpertDevice* expert_device() override { return pool_.empty() ? nullptr : this; }
+  ExpertDevice* expert_device() override { return pool_ ? this : nullptr; }
   void CopyPage(int32_t from, int32_t to) override { layers_->CopyPage(from, to); }
   int64_t weight_bytes() const override { return layers_->weight_bytes(); }
   int64_t kv_bytes() const override { return layers_->kv_bytes(); }
@@ -63,10 +64,10 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
                        const DenseBackendOptions& options);
 
   // ExpertDevice
-  int32_t hot_capacity() const override { return pool_[0].capacity(); }
-  bool streams() const override { return streamer_[0].streams(); }
+  int32_t hot_capacity() const override { return pool_->capacity(); }
+  bool streams() const override { return streamer_->streams(); }
   bool IsHot(LayerId layer, ExpertId expert) const override {
-    return pool_[0].slot_of(layer, expert) >= 0;
+    return pool_->slot_of(layer, expert) >= 0;
   }
   absl::Status MakeHot(LayerId layer, ExpertId expert, const ExpertShards& bytes,
                        const ExpertId* instead_of) override;
@@ -88,15 +89,15 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
   absl::Status Finish();
   // The step is lost; returns `why`.
   absl::Status GiveUp(const absl::Status& why);
-  bool has_experts() const { return !pool_.empty(); }
+  bool has_experts() const { return pool_.has_value(); }
 
   Stream stream_;
   const GpuOptions options_;
   std::unique_ptr<GpuLayers> layers_;
   Mailbox mailbox_;
-  // Zero or one of each: only for models with experts.
-  std::vector<HotPool> pool_;
-  std::vector<ExpertStreamer> streamer_;
+  // Only for models with experts.
+  std::optional<HotPool> pool_;
+  std::optional<ExpertStreamer> streamer_;
   std::vector<PinnedRegion> pinned_;
 
   StepInputs inputs_;
@@ -108,7 +109,7 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
   bool own_sums_ = false;       // the part has sums of experts on the device
   absl::Status failed_;         // of the running step
   absl::Status broken_;         // for good
-  std::vector<Event> drained_;  // one
+  std::optional<Event> drained_;
 
   PinnedBuffer how_;      // RowSampling [kLogitRows]
   PinnedBuffer sampled_;  // int32 ids [kLogitRows], F32 log-probabilities [kLogitRows]

@@ -68,6 +68,7 @@ void Mailbox::BeginStep(uint32_t step) {
 absl::Status Mailbox::AwaitRows(LayerId layer, int part, const Stream& stream) {
   uint32_t* const bell = HostWord(BellOffset(false, layer, part));
   const auto begin = std::chrono::steady_clock::now();
+  const std::chrono::nanoseconds patience = timeout_ + timeout_ / 4;
   absl::Status status;
   constexpr int kSpinsPerLook = 1 << 10;
   int spins = 0;
@@ -76,10 +77,10 @@ absl::Status Mailbox::AwaitRows(LayerId layer, int part, const Stream& stream) {
     if (++spins % kSpinsPerLook != 0) return false;
     status = stream.status();
     if (status.ok()) status = CheckDevice();
-    if (status.ok() && std::chrono::steady_clock::now() - begin > timeout_) {
+    if (status.ok() && std::chrono::steady_clock::now() - begin > patience) {
       status = absl::UnavailableError(
           absl::StrCat("layer ", layer.value, ": the GPU did not hand over its rows within ",
-                       Seconds(timeout_), " s (step ", step_, ", part ", part, ")"));
+                       Seconds(patience), " s (step ", step_, ", part ", part, ")"));
     }
     return !status.ok();
   });

@@ -11,9 +11,10 @@
 // is ever reset and a recorded graph runs again with the next number. Rows and sums have one slot
 // per part: a part's next layer writes only after its last answer was taken. No host callbacks.
 //
-// Neither side waits for ever. A CPU that waited `timeout` says which layer the GPU did not ring;
-// a GPU that did writes down the layer for which no answer came, and goes on with wrong numbers:
-// the step must then be thrown away (CheckDevice()).
+// Neither side waits for ever. A GPU that waited `timeout` for an answer writes down the layer and
+// goes on with wrong numbers: the step must then be thrown away (CheckDevice()). A CPU waits a
+// quarter longer, then says which layer the GPU did not ring: so when both wait, the one that waits
+// for the guilty one is heard.
 //
 // Bytes per token, K2.6: 14 KB to the CPU, 29 KB back; at 25 GB/s 1.7 us, and about 1 us each way
 // for a doorbell to be seen.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "core/memory.h"
@@ -51,6 +52,40 @@ TEST(CpuExperts, LoadsFromManyThreadsAndComputesEveryLayer) {
     (*experts)->Forward({layer}, c.routed(), {y.data(), {s.tokens, s.hidden}});
     EXPECT_EQ(Compare(Reference(c, ExpertActivations::kInt8x2), y), "") << "layer " << layer;
   }
+}
+
+// What a GPU does that takes an expert over: copies its shards, lets it leave RAM, brings it back.
+TEST(CpuExperts, AnExpertLeavesAndComesBack) {
+  const MoeCaseShape s = {"leaves", 5, 96, 64, 3, 2};
+  const MoeCase c(s, kSeed);
+  WorkerTeam team({.workers = 1});
+  auto experts = CpuExperts::Create(ShapeOf(s), {.max_tokens = s.tokens}, team);
+  ASSERT_TRUE(experts.ok()) << experts.status();
+  for (int e = 0; e < s.experts; ++e)
+    ASSERT_EQ((*experts)->LoadExpert({1}, {e}, c.expert(e)), absl::OkStatus());
+  std::vector<float> before(s.tokens * s.hidden), after(s.tokens * s.hidden);
+  (*experts)->Forward({1}, c.routed(), {before.data(), {s.tokens, s.hidden}});
+
+  const ExpertShards shards = (*experts)->Shards({1}, {1});
+  ASSERT_EQ(std::ssize(shards), (*experts)->n_shards());
+  std::vector<std::vector<std::byte>> kept;
+  for (const auto& shard : shards) kept.emplace_back(shard.begin(), shard.end());
+  (*experts)->Release({1}, {1});
+  EXPECT_FALSE((*experts)->IsLoaded({1}, {1}));
+  EXPECT_TRUE((*experts)->IsLoaded({1}, {0}));
+  for (size_t i = 0; i < kept.size(); ++i) {
+    const std::span<std::byte> memory = (*experts)->ShardMemory({1}, {1}, static_cast<int>(i));
+    EXPECT_TRUE(std::ranges::all_of(memory, [](std::byte b) { return b == std::byte{0}; }))
+        << "the memory was given back";
+    std::ranges::copy(kept[i], memory.begin());
+  }
+  (*experts)->SetLoaded({1}, {1});
+  (*experts)->Forward({1}, c.routed(), {after.data(), {s.tokens, s.hidden}});
+  EXPECT_EQ(before, after);
+
+  int64_t bytes = 0;
+  for (const auto& memory : (*experts)->Memory({1})) bytes += std::ssize(memory);
+  EXPECT_GE(bytes, s.experts * (*experts)->expert_bytes());
 }
 
 TEST(CpuExperts, SaysWhatIsWrong) {

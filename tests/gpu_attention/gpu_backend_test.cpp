@@ -92,7 +92,7 @@ std::unique_ptr<DenseBackend> Loaded(const SmallModel& model, const GpuOptions& 
 TEST(GpuBackend, ACpuThatDiesIsNamedAndTheNextStepWorks) {
   const SmallModel model(OddGpuShape(), 500);
   for (const bool graphs : {true, false}) {
-    const auto backend = Loaded(model, {.graphs = graphs, .timeout = milliseconds(200)});
+    const auto backend = Loaded(model, {.graphs = graphs, .timeout = milliseconds(1000)});
     OneRow row;
     ASSERT_TRUE(backend->BeginStep(row.batch()).ok());
     for (int32_t l = 0; l < 2; ++l) {

@@ -121,7 +121,7 @@ TEST_F(MailboxTest, AGpuThatDoesNotComeIsNamed) {
   const absl::Status status = ends.mailbox.AwaitRows({2}, 1, ends.stream);
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("layer 2: the GPU did not hand over its rows within 0.05 s"));
+              HasSubstr("layer 2: the GPU did not hand over its rows within 0.0625 s"));
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
