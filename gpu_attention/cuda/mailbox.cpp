@@ -84,7 +84,8 @@ absl::Status Mailbox::AwaitRows(LayerId layer, int part, const Stream& stream) {
     }
     return !status.ok();
   });
-  return status;
+  // A GPU that gave up an earlier layer still rings for the later ones.
+  return status.ok() ? CheckDevice() : status;
 }
 
 RoutedTokens Mailbox::Rows(int part, int32_t tokens) const {
