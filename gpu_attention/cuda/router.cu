@@ -172,6 +172,8 @@ __device__ float SumOfTwoLargest(Shared<const float> values, int32_t count) {
   return count > 1 ? first + second : first;
 }
 
+constexpr float kLeast = -3e38f;  // above kOut
+
 // Puts the experts of all but the best groups out of the race.
 __device__ void KeepBestGroups(const RouterArgs& args, Shared<float> choice, Shared<float> claims) {
   const int32_t size = args.experts / args.expert_groups;
@@ -231,7 +233,8 @@ __global__ void __launch_bounds__(kThreads) ChooseKernel(RouterWork work) {
       logit += work.partial_logits[(int64_t{p} * args.tokens + token) * args.experts + e];
     }
     score[e] = Sigmoid(logit);
-    choice[e] = score[e] + args.bias[e];
+    // Not-a-number comes last, so that even then the ids are distinct and exist.
+    choice[e] = fmaxf(score[e] + args.bias[e], kLeast);
   }
   __syncthreads();
   if (args.expert_groups > 1) KeepBestGroups(args, choice, claims);

@@ -168,6 +168,22 @@ TEST_F(RouterTest, TheLowerIndexFirstAmongEquals) {
 }
 
 // Slices in blocks of their own or in one, tiles of 8 or 32 tokens: the same bits.
+// A damaged step's numbers must not become addresses.
+TEST_F(RouterTest, NotANumberStillNamesDistinctExperts) {
+  const Shape shape = {2, 64, 40, 8};
+  Inputs inputs = MakeInputs(shape, true, 5);
+  inputs.x[3] = ToBf16(NAN);  // of token 0
+  const Routes routes = Run(shape, inputs, true, false);
+  for (int32_t t = 0; t < shape.tokens; ++t) {
+    const auto begin = routes.expert_ids.begin() + t * shape.top_k;
+    const std::set<int32_t> ids(begin, begin + shape.top_k);
+    EXPECT_EQ(std::ssize(ids), shape.top_k);
+    EXPECT_GE(*ids.begin(), 0);
+    EXPECT_LT(*ids.rbegin(), shape.experts);
+    EXPECT_EQ(std::isnan(routes.weights[t * shape.top_k]), t == 0);
+  }
+}
+
 TEST_F(RouterTest, ATokenDoesNotSeeItsBatch) {
   for (const bool bf16_gate : {true, false}) {
     const Shape all = {70, 1088, 20, 4}, alone = {1, 1088, 20, 4};
