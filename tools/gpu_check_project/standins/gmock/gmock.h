@@ -1,0 +1,4 @@
+// Stand-in for GoogleMock: EXPECT_THAT with HasSubstr.
+#pragma once
+
+#include "gtest/gtest.h"
