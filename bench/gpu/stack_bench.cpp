@@ -38,23 +38,27 @@ double Us(Clock::time_point begin) {
   return std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
 }
 
-// Prefills the prompt, then times decode steps from the first kernel to the logits in host memory.
+std::vector<RowSampling> Greedy(std::span<const int32_t> rows) {
+  return std::vector<RowSampling>(rows.size());
+}
+
+// Prefills the prompt, then times decode steps to the tokens (on the CPU alone: to the logits).
 absl::Status TimeSteps(BenchContext& bench, int32_t rows,
                        const std::function<absl::Status(const StepBatch&)>& forward,
-                       const std::function<absl::Status(std::span<const int32_t>)>& logits,
+                       const std::function<absl::Status(std::span<const int32_t>)>& tokens,
                        GpuBenchRow row) {
   const Run run = Run::Of(bench);
   DecodeSteps steps(bench.shape(), run.prompt_pages, rows);
   for (const StepBatch& prompt : steps.Prompt(run.max_rows)) {
     TANDEM_RETURN_IF_ERROR(forward(prompt));
-    TANDEM_RETURN_IF_ERROR(logits(std::vector<int32_t>{0}));
+    TANDEM_RETURN_IF_ERROR(tokens(std::vector<int32_t>{0}));
   }
   std::vector<double> us;
   for (int step = 0; step < run.warm_ups + run.steps; ++step) {
     const StepBatch batch = steps.Step(step);
     const auto begin = Clock::now();
     TANDEM_RETURN_IF_ERROR(forward(batch));
-    TANDEM_RETURN_IF_ERROR(logits(steps.all_rows()));
+    TANDEM_RETURN_IF_ERROR(tokens(steps.all_rows()));
     if (step >= run.warm_ups) us.push_back(Us(begin));
   }
   SetTimes(std::move(us), row);
@@ -176,7 +180,10 @@ class Hybrid {
   absl::Status Time(const std::string& how, int32_t rows) {
     return TimeSteps(
         bench_, rows, [this](const StepBatch& batch) { return model_->Forward(batch); },
-        [this](std::span<const int32_t> r) { return model_->Logits(r).status(); },
+        [this](std::span<const int32_t> r) {
+          return model_->samples() ? model_->Sample(r, Greedy(r)).status()
+                                   : model_->Logits(r).status();
+        },
         {.what = absl::StrCat("step of 1+", shape_.moe_layers(), " layers, ", shape_.experts,
                               " experts"),
          .shape = absl::StrCat("batch ", rows, ", ", how)});
@@ -210,7 +217,7 @@ absl::Status BenchDenseStack(BenchContext& bench) {
   for (const int32_t rows : bench.Pick<std::vector<int32_t>>({1, 8}, {1, 2})) {
     TANDEM_RETURN_IF_ERROR(TimeSteps(
         bench, rows, [&](const StepBatch& batch) { return AnswerAtOnce(shape, *backend, batch); },
-        [&](std::span<const int32_t> r) { return backend->Logits(r).status(); },
+        [&](std::span<const int32_t> r) { return backend->Sample(r, Greedy(r)).status(); },
         {.what = absl::StrCat("step, dense side, ", shape.layers, " layers"),
          .shape = absl::StrCat("batch ", rows, ", experts answered at once"),
          .bytes = static_cast<double>(backend->weight_bytes()) -

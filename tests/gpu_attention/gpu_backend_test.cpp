@@ -1,5 +1,6 @@
-// The GPU backend, emulated: the whole dense side against a computation in double precision, and
-// what happens when a step fails. The kernels by themselves: tests/gpu_attention/cuda.
+// The GPU backend, emulated (by tools/gpu_check on a GPU): the whole dense side against a
+// computation in double precision, and what happens when a step fails. The kernels by themselves:
+// tests/gpu_attention/cuda.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -120,7 +121,8 @@ TEST(GpuBackend, ACpuThatDiesIsNamedAndTheNextStepWorks) {
   }
 }
 
-TEST(GpuBackend, AKernelsFaultIsNamedAndStays) {
+// A GPU need not notice: behind the cache lies other memory of the same process.
+TEST(EmulatedBackend, AKernelsFaultIsNamedAndStays) {
   const SmallModel model(OddGpuShape(), 600);
   const auto backend = Loaded(model, {.timeout = milliseconds(5000)});
   OneRow row;

@@ -3,12 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
 #include <string>
 #include <vector>
 
 #include "gpu_attention/host/dense_kernels.h"
 #include "gpu_attention/host/kernel_choice.h"
+#include "tests/gpu_attention/random_numbers.h"
 
 namespace tandem {
 
@@ -36,21 +36,5 @@ class KernelTest : public testing::TestWithParam<TestKernel> {
 #define TANDEM_TEST_ALL_KERNELS(suite)                                            \
   INSTANTIATE_TEST_SUITE_P(Kernels, suite, testing::ValuesIn(KernelsUnderTest()), \
                            [](const auto& info) { return info.param.name; })
-
-// Normal numbers; the seed is fixed by the caller.
-inline std::vector<float> RandomFloats(size_t n, uint32_t seed, float deviation = 1.0f) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, deviation);
-  std::vector<float> values(n);
-  for (float& v : values) v = normal(random);
-  return values;
-}
-
-inline std::vector<bf16> RandomBf16(size_t n, uint32_t seed, float deviation = 1.0f) {
-  const std::vector<float> floats = RandomFloats(n, seed, deviation);
-  std::vector<bf16> values(n);
-  for (size_t i = 0; i < n; ++i) values[i] = ToBf16(floats[i]);
-  return values;
-}
 
 }  // namespace tandem

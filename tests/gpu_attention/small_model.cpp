@@ -5,7 +5,7 @@
 #include <random>
 
 #include "gpu_attention/rope.h"
-#include "tests/gpu_attention/kernels_under_test.h"
+#include "tests/gpu_attention/random_numbers.h"
 
 namespace tandem {
 

@@ -108,4 +108,6 @@ int Main(int argc, char** argv) {
 
 }  // namespace testing::standin
 
+bool testing::Test::IsSkipped() { return testing::standin::skipped; }
+
 int main(int argc, char** argv) { return testing::standin::Main(argc, argv); }

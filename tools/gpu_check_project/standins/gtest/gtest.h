@@ -33,6 +33,7 @@ class Test {
   virtual void SetUp() {}
   virtual void TearDown() {}
   virtual void TestBody() = 0;
+  static bool IsSkipped();  // the running test
 };
 
 namespace standin {
