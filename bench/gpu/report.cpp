@@ -58,7 +58,7 @@ double PercentOfRoof(const GpuBenchRow& row, const GpuRoofs& roofs) {
 }
 
 std::string ToText(const GpuBenchRow& row, const GpuRoofs& roofs, bool judge) {
-  std::string line = absl::StrFormat("%-26s %-34s %10.1f us  %21s", row.what, row.shape, row.us,
+  std::string line = absl::StrFormat("%-33s %-46s %10.1f us  %21s", row.what, row.shape, row.us,
                                      absl::StrFormat("(%.1f..%.1f)", row.low_us, row.high_us));
   const bool by_memory = ByMemory(row, roofs);
   if (row.bytes == 0 && row.flops == 0) {
