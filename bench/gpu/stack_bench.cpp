@@ -42,17 +42,25 @@ std::vector<RowSampling> Greedy(std::span<const int32_t> rows) {
   return std::vector<RowSampling>(rows.size());
 }
 
-// Prefills the prompt, then times decode steps to the tokens (on the CPU alone: to the logits).
-absl::Status TimeSteps(BenchContext& bench, int32_t rows,
-                       const std::function<absl::Status(const StepBatch&)>& forward,
-                       const std::function<absl::Status(std::span<const int32_t>)>& tokens,
-                       GpuBenchRow row) {
-  const Run run = Run::Of(bench);
-  DecodeSteps steps(bench.shape(), run.prompt_pages, rows);
+using Forward = std::function<absl::Status(const StepBatch&)>;
+using Tokens = std::function<absl::Status(std::span<const int32_t>)>;
+
+// Caches the prompt that all decode steps go on from.
+absl::Status Prefill(const Run& run, const ModelShape& shape, const Forward& forward,
+                     const Tokens& tokens) {
+  DecodeSteps steps(shape, run.prompt_pages, 1);
   for (const StepBatch& prompt : steps.Prompt(run.max_rows)) {
     TANDEM_RETURN_IF_ERROR(forward(prompt));
     TANDEM_RETURN_IF_ERROR(tokens(std::vector<int32_t>{0}));
   }
+  return absl::OkStatus();
+}
+
+// Times decode steps to the tokens (on the CPU alone: to the logits).
+absl::Status TimeSteps(BenchContext& bench, int32_t rows, const Forward& forward,
+                       const Tokens& tokens, GpuBenchRow row) {
+  const Run run = Run::Of(bench);
+  DecodeSteps steps(bench.shape(), run.prompt_pages, rows);
   std::vector<double> us;
   for (int step = 0; step < run.warm_ups + run.steps; ++step) {
     const StepBatch batch = steps.Step(step);
@@ -130,6 +138,7 @@ class Hybrid {
     if (fits < s.experts) s.experts = std::max(s.top_k, static_cast<int32_t>(fits) / 8 * 8);
     s.layers = 1 + std::clamp(static_cast<int32_t>(fits / s.experts), 1, most);
     TANDEM_ASSIGN_OR_RETURN(hybrid->weights_, RandomModel::Create(s, hybrid->team_));
+    hybrid->pinned_ = PinnedRegion::Pin(hybrid->weights_.memory());
     TANDEM_ASSIGN_OR_RETURN(hybrid->experts_,
                             RandomExperts(s, Run::Of(bench).max_rows, hybrid->team_));
     return hybrid;
@@ -140,9 +149,7 @@ class Hybrid {
                             CreateHostBackend(shape_, Run::Of(bench_).backend_options(), team_));
     TANDEM_RETURN_IF_ERROR(Load(weights_, shape_, *backend));
     model_ = ModelOf(std::move(backend), MicroBatches::kOff);
-    for (const int32_t rows : batches) TANDEM_RETURN_IF_ERROR(Time("CPU only", rows));
-    model_ = nullptr;
-    return absl::OkStatus();
+    return Time("CPU only", batches);
   }
 
   absl::Status OnGpu(double hot, bool graphs, MicroBatches micro_batches,
@@ -163,9 +170,7 @@ class Hybrid {
     const std::string how =
         absl::StrFormat("hybrid, %.0f %% hot%s%s", 100 * hot, graphs ? "" : ", no graph",
                         micro_batches == MicroBatches::kOn ? ", 2 parts" : "");
-    for (const int32_t rows : batches) TANDEM_RETURN_IF_ERROR(Time(how, rows));
-    model_ = nullptr;
-    return absl::OkStatus();
+    return Time(how, batches);
   }
 
  private:
@@ -177,16 +182,20 @@ class Hybrid {
                          std::make_unique<LentExperts>(*experts_),
                          {.micro_batches = parts, .split = {.stream = StreamExperts::kNever}});
   }
-  absl::Status Time(const std::string& how, int32_t rows) {
-    return TimeSteps(
-        bench_, rows, [this](const StepBatch& batch) { return model_->Forward(batch); },
-        [this](std::span<const int32_t> r) {
-          return model_->samples() ? model_->Sample(r, Greedy(r)).status()
-                                   : model_->Logits(r).status();
-        },
-        {.what = absl::StrCat("step of 1+", shape_.moe_layers(), " layers, ", shape_.experts,
-                              " experts"),
-         .shape = absl::StrCat("batch ", rows, ", ", how)});
+  absl::Status Time(const std::string& how, const std::vector<int32_t>& batches) {
+    const Forward forward = [this](const StepBatch& batch) { return model_->Forward(batch); };
+    const Tokens tokens = [this](std::span<const int32_t> r) {
+      return model_->samples() ? model_->Sample(r, Greedy(r)).status() : model_->Logits(r).status();
+    };
+    TANDEM_RETURN_IF_ERROR(Prefill(Run::Of(bench_), shape_, forward, tokens));
+    for (const int32_t rows : batches)
+      TANDEM_RETURN_IF_ERROR(
+          TimeSteps(bench_, rows, forward, tokens,
+                    {.what = absl::StrCat("step of 1+", shape_.moe_layers(), " layers, ",
+                                          shape_.experts, " experts"),
+                     .shape = absl::StrCat("batch ", rows, ", ", how)}));
+    model_ = nullptr;
+    return absl::OkStatus();
   }
 
   BenchContext& bench_;
@@ -194,6 +203,8 @@ class Hybrid {
   WorkerTeam team_;
   const WorkerTeam::Awake awake_{team_};
   RandomModel weights_;
+  // Loading is slower without.
+  absl::StatusOr<PinnedRegion> pinned_ = absl::UnavailableError("not yet");
   std::unique_ptr<CpuExperts> experts_;
   std::unique_ptr<Model> model_;
 };
@@ -214,18 +225,24 @@ absl::Status BenchDenseStack(BenchContext& bench) {
       const std::unique_ptr<DenseBackend> backend,
       GpuBackend::Create(shape, Run::Of(bench).backend_options(), {.timeout = kTimeout}));
   TANDEM_RETURN_IF_ERROR(Load(weights, shape, *backend));
+  const Forward forward = [&](const StepBatch& batch) {
+    return AnswerAtOnce(shape, *backend, batch);
+  };
+  const Tokens tokens = [&](std::span<const int32_t> r) {
+    return backend->Sample(r, Greedy(r)).status();
+  };
+  TANDEM_RETURN_IF_ERROR(Prefill(Run::Of(bench), shape, forward, tokens));
   for (const int32_t rows : bench.Pick<std::vector<int32_t>>({1, 8}, {1, 2})) {
-    TANDEM_RETURN_IF_ERROR(TimeSteps(
-        bench, rows, [&](const StepBatch& batch) { return AnswerAtOnce(shape, *backend, batch); },
-        [&](std::span<const int32_t> r) { return backend->Sample(r, Greedy(r)).status(); },
-        {.what = absl::StrCat("step, dense side, ", shape.layers, " layers"),
-         .shape = absl::StrCat("batch ", rows, ", experts answered at once"),
-         .bytes = static_cast<double>(backend->weight_bytes()) -
-                  2.0 * shape.vocab * shape.hidden,  // of the embedding, a row
-         .goal_us = rows == 1 && shape.layers == 61 ? 10e3 : 0.0,
-         .note = shape.layers == bench.shape().layers || bench.quick()
-                     ? ""
-                     : "the device has no room for 61 layers"}));
+    TANDEM_RETURN_IF_ERROR(
+        TimeSteps(bench, rows, forward, tokens,
+                  {.what = absl::StrCat("step, dense side, ", shape.layers, " layers"),
+                   .shape = absl::StrCat("batch ", rows, ", experts answered at once"),
+                   .bytes = static_cast<double>(backend->weight_bytes()) -
+                            2.0 * shape.vocab * shape.hidden,  // of the embedding, a row
+                   .goal_us = rows == 1 && shape.layers == 61 ? 10e3 : 0.0,
+                   .note = shape.layers == bench.shape().layers || bench.quick()
+                               ? ""
+                               : "the device has no room for 61 layers"}));
   }
   return absl::OkStatus();
 }
@@ -235,13 +252,13 @@ absl::Status BenchHybrid(BenchContext& bench) {
   const int32_t many = Run::Of(bench).most_sequences;
   const std::vector<int32_t> both = {1, many};
   TANDEM_RETURN_IF_ERROR(hybrid->OnGpu(0, true, MicroBatches::kOff, both));
+  TANDEM_RETURN_IF_ERROR(hybrid->OnCpu(both));
   TANDEM_RETURN_IF_ERROR(hybrid->OnGpu(0, false, MicroBatches::kOff, {1}));
   TANDEM_RETURN_IF_ERROR(hybrid->OnGpu(0, true, MicroBatches::kOn, {many}));
   const double some = bench.Pick(0.1, 0.25), half = 0.5;
   TANDEM_RETURN_IF_ERROR(hybrid->OnGpu(some, true, MicroBatches::kOff, both));
   TANDEM_RETURN_IF_ERROR(hybrid->OnGpu(some, true, MicroBatches::kOn, {many}));
-  TANDEM_RETURN_IF_ERROR(hybrid->OnGpu(half, true, MicroBatches::kOff, both));
-  return hybrid->OnCpu(both);
+  return hybrid->OnGpu(half, true, MicroBatches::kOff, both);
 }
 
 }  // namespace tandem::TANDEM_GPU
