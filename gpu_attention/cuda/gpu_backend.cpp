@@ -102,9 +102,10 @@ absl::Status GpuBackend::Reserve(const ModelShape& shape, const DeviceProperties
   return stream_.Synchronize();
 }
 
-// Nothing may wait for a CPU that is gone.
+// Nothing may wait for a CPU that is gone, nor work in memory that is.
 GpuBackend::~GpuBackend() {
   if (has_experts()) mailbox_.Abandon();
+  stream_.Synchronize().IgnoreError();
 }
 
 absl::Status GpuBackend::LoadGlobals(const GlobalWeights& weights) {

@@ -121,6 +121,25 @@ TEST(GpuBackend, ACpuThatDiesIsNamedAndTheNextStepWorks) {
   }
 }
 
+// What is under way then must not work on in freed memory, which AddressSanitizer would see.
+TEST(GpuBackend, EndsInTheMiddleOfAStep) {
+  const SmallModel model(OddGpuShape(), 500);
+  for (const bool graphs : {true, false}) {
+    auto backend = Loaded(model, {.graphs = graphs, .timeout = std::chrono::seconds(60)});
+    OneRow row;
+    ASSERT_TRUE(backend->BeginStep(row.batch()).ok());
+    for (int32_t l = 0; l < 2; ++l) {
+      backend->Attention({l}, 0);
+      if (l == 0) backend->DenseMlp({l}, 0);
+    }
+    backend->Route({1}, 0);
+    ASSERT_TRUE(backend->Routed({1}, 0).ok());
+    const auto begin = std::chrono::steady_clock::now();
+    backend.reset();  // no answer has come
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+  }
+}
+
 // A GPU need not notice: behind the cache lies other memory of the same process.
 TEST(EmulatedBackend, AKernelsFaultIsNamedAndStays) {
   const SmallModel model(OddGpuShape(), 600);
