@@ -59,15 +59,11 @@ Block::Block()
   outside_.sanitizer.AdoptCurrent();
 }
 
-// Fibers run to their end, as the sanitizers would not see Boost unwind them.
+// Fibers run to their end, as AddressSanitizer would not see Boost unwind them.
 Block::~Block() {
   ending_ = true;
   running_ = &outside_;
-  for (int i = 0; i < fibers_; ++i) {
-    SwitchTo(threads_[i]);
-    outside_.sanitizer.TakeCalls();
-    threads_[i].sanitizer.Destroy();
-  }
+  for (int i = 0; i < fibers_; ++i) SwitchTo(threads_[i]);
   std::free(shared_);
 }
 
@@ -136,7 +132,7 @@ void Block::Prepare(int threads) {
 boost::context::fiber Block::MakeFiber(Thread& thread) {
   boost::context::protected_fixedsize_stack stacks(kStackBytes);
   const boost::context::stack_context stack = stacks.allocate();
-  thread.sanitizer.Create(static_cast<std::byte*>(stack.sp) - stack.size, stack.size);
+  thread.sanitizer.Adopt(static_cast<std::byte*>(stack.sp) - stack.size, stack.size);
   // Stacks at equal distances would fight for the same lines of the cache. Boost rounds to 256.
   const size_t unused = thread.index % 16 * 256;
   const boost::context::preallocated used(static_cast<std::byte*>(stack.sp) - unused,
@@ -153,11 +149,7 @@ boost::context::fiber Block::MakeFiber(Thread& thread) {
     running_ = left_ = &outside_;
     return std::move(outside_.fiber);
   };
-  // Its first instructions, before `run`, are executed at once.
-  thread.sanitizer.TakeCalls();
-  boost::context::fiber fiber(std::allocator_arg, used, stacks, run);
-  outside_.sanitizer.TakeCalls();
-  return fiber;
+  return {std::allocator_arg, used, stacks, run};
 }
 
 void Block::RunThread(Thread& thread) {

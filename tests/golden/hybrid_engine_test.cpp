@@ -21,6 +21,7 @@ EngineOptions Options(const DeviceOptions& device) {
   options.max_sequences = 8;
   options.kv_tokens = 4096;
   options.device = device;
+  options.device.timeout = std::chrono::minutes(10);  // sanitizers are slow
   return options;
 }
 

@@ -19,6 +19,7 @@ constexpr double kMedianBound = 0.006;
 DrivenOptions Hybrid(double hot_fraction, DeviceOptions more = {}) {
   more.device = Device::kEmulated;
   more.hot_fraction = hot_fraction;
+  more.timeout = std::chrono::minutes(10);  // sanitizers are slow
   return {.gpu = more};
 }
 
