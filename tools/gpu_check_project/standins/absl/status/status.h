@@ -37,6 +37,7 @@ class [[nodiscard]] Status {
   void Update(const Status& other) {
     if (ok()) *this = other;
   }
+  void IgnoreError() const {}
   friend bool operator==(const Status&, const Status&) = default;
 
  private:
