@@ -70,8 +70,21 @@ void ReadTopology(Machine& machine) {
 
 }  // namespace
 
+double Machine::peak_gb_per_s() const {
+  double sum = 0;
+  for (const MachineNode& node : nodes) sum += node.peak_gb_per_s;
+  return sum;
+}
+
+double Machine::read_gb_per_s() const {
+  double sum = 0;
+  for (const MachineNode& node : nodes) sum += node.read_gb_per_s;
+  return sum;
+}
+
 Machine DetectMachine() {
   Machine machine;
+  machine.name = "this machine";
   machine.cpu = DetectCpu();
   machine.cores = PhysicalCores();
   machine.memory_bytes = MeminfoBytes("MemTotal");

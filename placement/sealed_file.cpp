@@ -1,0 +1,109 @@
+#include "placement/sealed_file.h"
+
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+
+namespace tandem {
+namespace {
+
+constexpr char kMagic[] = "TANDEM\n";
+
+struct Numbers {
+  uint32_t version;
+  uint64_t bytes, hash;
+};
+
+std::string Header(const SealedKind& kind, const std::string& payload) {
+  std::string header = absl::StrCat(kMagic, kind.name, "\n");
+  const uint32_t version = kind.version;
+  const uint64_t bytes = payload.size(), hash = XXH3_64bits(payload.data(), payload.size());
+  header.append(reinterpret_cast<const char*>(&version), sizeof version);
+  header.append(reinterpret_cast<const char*>(&bytes), sizeof bytes);
+  header.append(reinterpret_cast<const char*>(&hash), sizeof hash);
+  return header;
+}
+
+template <class T>
+T Take(const std::string& text, size_t& at) {
+  T value{};
+  std::memcpy(&value, text.data() + at, sizeof value);
+  at += sizeof value;
+  return value;
+}
+
+absl::Status WriteAll(const std::string& path, const std::string& text) {
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  if (file == nullptr)
+    return absl::UnavailableError(
+        absl::StrCat(path, ": cannot be written: ", std::strerror(errno)));
+  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size() &&
+                       std::fflush(file) == 0 && fsync(fileno(file)) == 0;
+  const int error = errno;
+  if (std::fclose(file) == 0 && written) return absl::OkStatus();
+  std::remove(path.c_str());
+  return absl::UnavailableError(absl::StrCat(path, ": writing failed: ", std::strerror(error)));
+}
+
+}  // namespace
+
+absl::Status WriteSealedFile(const std::string& path, const SealedKind& kind,
+                             const std::string& payload) {
+  const std::string unfinished = absl::StrCat(path, ".", getpid(), ".part");
+  TANDEM_RETURN_IF_ERROR(WriteAll(unfinished, Header(kind, payload) + payload));
+  if (std::rename(unfinished.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  const int error = errno;
+  std::remove(unfinished.c_str());
+  return absl::UnavailableError(absl::StrCat(path, ": cannot be written: ", std::strerror(error)));
+}
+
+absl::StatusOr<std::string> ReadSealedFile(const std::string& path, const SealedKind& kind) {
+  std::error_code ignored;
+  std::ifstream file(path, std::ios::binary);
+  if (!file || std::filesystem::is_directory(path, ignored)) {
+    return absl::NotFoundError(
+        absl::StrCat(path, ": no such ", kind.name, " file, or it cannot be read"));
+  }
+  std::ostringstream all;
+  all << file.rdbuf();
+  std::string text = std::move(all).str();
+  if (text.empty()) return absl::DataLossError(absl::StrCat(path, ": the file is empty"));
+  if (!text.starts_with(kMagic))
+    return absl::InvalidArgumentError(absl::StrCat(path, ": this is no ", kind.name, " of Tandem"));
+  size_t at = std::strlen(kMagic);
+  const size_t line_end = text.find('\n', at);
+  const std::string found = text.substr(at, std::min<size_t>(line_end - at, 20));
+  if (line_end == std::string::npos || found != kind.name) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": this is a ", found, " of Tandem, not a ", kind.name));
+  }
+  at = line_end + 1;
+  if (text.size() < at + 20)
+    return absl::DataLossError(absl::StrCat(path, ": the file is cut short"));
+  const auto version = Take<uint32_t>(text, at);
+  const auto bytes = Take<uint64_t>(text, at);
+  const auto hash = Take<uint64_t>(text, at);
+  if (version != kind.version) {
+    return absl::FailedPreconditionError(absl::StrCat(path, ": the ", kind.name, " has version ",
+                                                      version, ", this program reads ",
+                                                      kind.version, ": make it anew"));
+  }
+  if (text.size() - at != bytes) {
+    return absl::DataLossError(absl::StrCat(path, ": the file should hold ", bytes, " bytes of ",
+                                            kind.name, " but holds ", text.size() - at));
+  }
+  text.erase(0, at);
+  if (XXH3_64bits(text.data(), text.size()) != hash)
+    return absl::DataLossError(absl::StrCat(path, ": the ", kind.name, " is damaged (checksum)"));
+  return text;
+}
+
+}  // namespace tandem
