@@ -4,6 +4,7 @@
 // and reports tokens through the request's callback.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -23,6 +24,7 @@
 #include "engine/text/chat_format.h"
 #include "engine/text/tokenizer.h"
 #include "gpu_attention/dense_backend.h"
+#include "placement/routing_observer.h"
 
 namespace tandem {
 
@@ -71,6 +73,7 @@ struct GenerationRequest {
   std::vector<int32_t> stop_ids;  // besides the model's own end tokens
   bool ignore_eos = false;        // go on past the model's end tokens
   bool skip_special = true;       // leave control tokens out of the text
+  std::string label;              // what expert profiles count it under
   std::optional<std::chrono::steady_clock::time_point> deadline;
   // Called on the engine's thread, in order, the last time with `finish` set; must not block and
   // must not call into the Engine except Generation::Cancel(). If it throws, the request is
@@ -90,6 +93,8 @@ struct EngineStats {
   int32_t running = 0, waiting = 0;
   int64_t kv_pages_total = 0, kv_pages_used = 0;
   int64_t steps = 0, prompt_tokens = 0, generated_tokens = 0;
+  // Experts chosen by the router, all layers, by Phase; and of these, the hot ones on the GPU.
+  std::array<int64_t, kPhases> routed_pairs{}, hot_pairs{};
 };
 
 // Log-probability and the five most likely tokens of each given token (none for the first).
@@ -119,6 +124,15 @@ class Engine {
   // Between two steps a cold expert takes the place of a hot one on the GPU; blocks until it has.
   // Errors: INVALID_ARGUMENT (which says what is wrong), UNAVAILABLE.
   virtual absl::Status ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) = 0;
+
+  // Between two steps `observer` begins to be told of every step's routing; see
+  // placement/routing_observer.h. Blocks. Once StopObserving() has returned, the engine does not
+  // touch it any more. Error: UNAVAILABLE (the engine is shutting down).
+  virtual absl::Status Observe(std::shared_ptr<RoutingObserver> observer) = 0;
+  virtual absl::Status StopObserving(const RoutingObserver* observer) = 0;
+  // Runs `task` on the engine's thread between two steps, e.g. to look at an observer; blocks.
+  // Error: UNAVAILABLE, and then it was not run.
+  virtual absl::Status BetweenSteps(std::function<void()> task) = 0;
 
   virtual const Tokenizer& tokenizer() const = 0;
   virtual const ModelConfig& config() const = 0;

@@ -79,16 +79,34 @@ absl::StatusOr<std::vector<TokenScore>> EngineLoop::Score(const std::vector<int3
   return std::move(result.scores);
 }
 
-absl::Status EngineLoop::ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) {
-  std::promise<absl::Status> done;
+absl::Status EngineLoop::BetweenSteps(std::function<void()> task) {
+  std::promise<void> done;
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return absl::UnavailableError("the engine is shutting down");
-    between_steps_.push_back(
-        [&] { done.set_value(parts_.model->ReplaceHotExpert(layer, out, in)); });
+    between_steps_.push_back([&] {
+      task();
+      done.set_value();
+    });
   }
   work_.notify_one();
-  return done.get_future().get();
+  done.get_future().wait();
+  return absl::OkStatus();
+}
+
+absl::Status EngineLoop::ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) {
+  absl::Status replaced;
+  TANDEM_RETURN_IF_ERROR(
+      BetweenSteps([&] { replaced = parts_.model->ReplaceHotExpert(layer, out, in); }));
+  return replaced;
+}
+
+absl::Status EngineLoop::Observe(std::shared_ptr<RoutingObserver> observer) {
+  return BetweenSteps([&] { runner_.routing().Add(std::move(observer)); });
+}
+
+absl::Status EngineLoop::StopObserving(const RoutingObserver* observer) {
+  return BetweenSteps([&] { runner_.routing().Remove(observer); });
 }
 
 void EngineLoop::RunBetweenSteps() {
@@ -105,6 +123,7 @@ absl::Status EngineLoop::PutIntoInbox(std::unique_ptr<Sequence> sequence) {
     std::lock_guard lock(mutex_);
     if (stopping_) return absl::UnavailableError("the engine is shutting down");
     if (scheduled_ + static_cast<int32_t>(inbox_.size()) >= max_in_flight_) return QueueFull();
+    sequence->set_number(next_number_++);
     inbox_.push_back(std::move(sequence));
   }
   work_.notify_one();
@@ -193,6 +212,8 @@ void EngineLoop::Publish(const StepCounts& counts) {
   stats_.running = scheduler_.running();
   stats_.waiting = scheduler_.waiting();
   stats_.kv_pages_used = pages_.used();
+  stats_.routed_pairs = runner_.routing().pairs().all;
+  stats_.hot_pairs = runner_.routing().pairs().hot;
   stats_.steps += counts.prompt_tokens + counts.generated_tokens > 0;
   stats_.prompt_tokens += counts.prompt_tokens;
   stats_.generated_tokens += counts.generated_tokens;

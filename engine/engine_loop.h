@@ -38,6 +38,9 @@ class EngineLoop : public Engine {
   absl::StatusOr<std::shared_ptr<Generation>> Submit(GenerationRequest request) override;
   absl::StatusOr<std::vector<TokenScore>> Score(const std::vector<int32_t>& ids) override;
   absl::Status ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) override;
+  absl::Status Observe(std::shared_ptr<RoutingObserver> observer) override;
+  absl::Status StopObserving(const RoutingObserver* observer) override;
+  absl::Status BetweenSteps(std::function<void()> task) override;
   const Tokenizer& tokenizer() const override { return *parts_.tokenizer; }
   const ModelConfig& config() const override { return parts_.config; }
   int64_t max_context() const override { return max_context_; }
@@ -66,6 +69,7 @@ class EngineLoop : public Engine {
   std::vector<std::unique_ptr<Sequence>> inbox_;
   std::vector<std::function<void()>> between_steps_;  // for the engine's thread
   int32_t scheduled_ = 0;                             // requests the scheduler holds
+  uint64_t next_number_ = 0;                          // of a request
   bool stopping_ = false;
   std::mt19937_64 seeds_{std::random_device{}()};
   EngineStats stats_;

@@ -49,6 +49,7 @@ absl::Status Model::Forward(const StepBatch& batch) {
 }
 
 absl::Status Model::Layers(const StepBatch& batch) {
+  second_part_row_ = batch.second_part_row;
   {
     TraceSpan span("embed", std::ssize(batch.token_ids));
     TANDEM_RETURN_IF_ERROR(dense_->BeginStep(batch));
@@ -88,6 +89,9 @@ absl::Status Model::Finish(LayerId layer, int part) {
   {
     TraceSpan span("await_routed", layer.value);
     TANDEM_ASSIGN_OR_RETURN(routed, dense_->Routed(layer, part));
+  }
+  if (observer_ != nullptr) {
+    observer_->Routed(layer, part == 0 ? 0 : second_part_row_, routed.expert_ids, routed.weights);
   }
   TANDEM_RETURN_IF_ERROR(experts_->EnsureVerified(layer, routed.expert_ids));
   if (split_) {

@@ -15,6 +15,7 @@
 #include "engine/micro_batches.h"
 #include "gpu_attention/dense_backend.h"
 #include "gpu_attention/step_batch.h"
+#include "placement/routing_observer.h"
 
 namespace tandem {
 
@@ -53,6 +54,10 @@ class Model {
   // without a device that holds experts.
   absl::Status ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in);
 
+  // Told what the router decided in every step that EndStep() follows; null: nobody. The caller
+  // begins and ends the steps. Must outlive its use.
+  void set_observer(RoutingObserver* observer) { observer_ = observer; }
+
   // Experts sent to the device so far, each time counted.
   int64_t streamed_experts() const { return split_ ? split_->streamed_experts() : 0; }
 
@@ -74,6 +79,8 @@ class Model {
   std::optional<HotSet> hot_set_;        // with a device that holds experts
   std::optional<ExpertSplit> split_;
   MicroBatchTuner tuner_;
+  RoutingObserver* observer_ = nullptr;
+  int32_t second_part_row_ = 0;  // of the running step
 };
 
 }  // namespace tandem

@@ -60,6 +60,10 @@ class Sequence {
   std::vector<int32_t>& pages() { return pages_; }
   const std::vector<int32_t>& pages() const { return pages_; }
   void Admitted(Clock::time_point now) { admitted_ = now; }
+  // Requests are numbered as the engine takes them.
+  uint64_t number() const { return number_; }
+  void set_number(uint64_t number) { number_ = number; }
+  const std::string& label() const { return request_.label; }
 
   // Why it should not go on, if so: cancelled or too late.
   std::optional<FinishReason> Interrupted(Clock::time_point now) const;
@@ -100,7 +104,7 @@ class Sequence {
   int32_t prompt_tokens_;
   int64_t max_ids_;
   int32_t max_cached_;
-  uint64_t seed_ = 0;
+  uint64_t seed_ = 0, number_ = 0;
   int32_t cached_ = 0;
   std::vector<int32_t> pages_;
   bool ended_ = false;

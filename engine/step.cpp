@@ -28,7 +28,9 @@ bool NeedsOnlyAToken(const Sequence& sequence) {
 }  // namespace
 
 StepRunner::StepRunner(Model& model, WorkerTeam& team)
-    : model_(model), team_(team), samplers_(team.size(), Sampler(model.shape().vocab)) {}
+    : model_(model), team_(team), samplers_(team.size(), Sampler(model.shape().vocab)) {
+  model_.set_observer(&routing_);
+}
 
 StepCounts StepRunner::Run(const std::vector<PlannedSlice>& plan) {
   counts_ = {};
@@ -56,12 +58,15 @@ absl::Status StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
   token_ids_.clear();
   slices_.clear();
   wanted_.clear();
+  routed_rows_.clear();
   for (const auto& [sequence, tokens] : plan) {
     const auto first_row = static_cast<int32_t>(token_ids_.size());
     const int32_t begin = sequence->cached(), end = begin + tokens;
     const std::span<const int32_t> ids = sequence->NextIds(tokens);
     token_ids_.insert(token_ids_.end(), ids.begin(), ids.end());
     slices_.push_back({first_row, tokens, begin, sequence->pages()});
+    const Phase phase = sequence->prefilling() ? Phase::kPrefill : Phase::kDecode;
+    routed_rows_.insert(routed_rows_.end(), tokens, {sequence->number(), sequence->label(), phase});
     // Scoring wants every row but the very last; a generation only the row behind the prompt.
     const bool reaches_end = end >= sequence->prompt_tokens();
     const int32_t wanted_begin = sequence->scoring() ? begin : reaches_end ? end - 1 : end;
@@ -69,7 +74,9 @@ absl::Status StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
     for (int32_t position = wanted_begin; position < wanted_end; ++position)
       wanted_.push_back({sequence, first_row + position - begin, position});
   }
+  routing_.BeginStep(routed_rows_);
   TANDEM_RETURN_IF_ERROR(model_.Forward({token_ids_, slices_}));
+  routing_.EndStep();
   for (const auto& [sequence, tokens] : plan) {
     if (sequence->prefilling()) counts_.prompt_tokens += tokens;
     sequence->AddCached(tokens);

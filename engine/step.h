@@ -5,6 +5,7 @@
 
 #include "core/worker_team.h"
 #include "engine/model.h"
+#include "engine/routing_fan_out.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 
@@ -22,6 +23,10 @@ class StepRunner {
  public:
   // Both must outlive the runner.
   StepRunner(Model& model, WorkerTeam& team);
+  ~StepRunner() { model_.set_observer(nullptr); }
+
+  // Whoever wants to know what the steps route; between steps.
+  RoutingFanOut& routing() { return routing_; }
 
   // Afterwards every sequence of the plan has its rows cached, and has its next token, its scores,
   // or an error of its own (then it has ended).
@@ -51,6 +56,8 @@ class StepRunner {
   std::vector<Sampler> samplers_;  // by worker
   std::vector<int32_t> token_ids_;
   std::vector<SequenceSlice> slices_;
+  std::vector<RoutedRow> routed_rows_;
+  RoutingFanOut routing_;
   std::vector<WantedRow> wanted_;
   StepCounts counts_;
 };

@@ -6,7 +6,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <random>
+#include <set>
 
 #include "core/memory.h"
 #include "engine/engine.h"
@@ -110,6 +112,56 @@ TEST_P(RealEngine, ScoresAgreeWithGeneration) {
   for (size_t i = 0; i < answer->tokens.size(); ++i)
     EXPECT_NEAR((*scores)[150 + i].logprob, answer->tokens[i].logprob, 0.15) << "token " << i;
   EXPECT_EQ(RestingStats(*engine_).kv_pages_used, 0);
+}
+
+// Counts rows by phase, and checks the order of the calls.
+struct Listener : RoutingObserver {
+  void BeginStep(std::span<const RoutedRow> rows) override {
+    step.assign(rows.begin(), rows.end());
+  }
+  void Routed(LayerId layer, int32_t first_row, View<const int32_t, 2> ids,
+              View<const float, 2> weights) override {
+    ASSERT_LE(first_row + ids.dim(0), std::ssize(step));
+    for (int64_t t = 0; t < ids.dim(0); ++t) {
+      const RoutedRow& row = step[first_row + t];
+      ++rows[row.phase];
+      labels.insert(std::string(row.label));
+      sequences.insert(row.sequence);
+      float sum = 0;
+      for (int64_t k = 0; k < ids.dim(1); ++k) sum += weights(t, k);
+      EXPECT_GT(sum, 0);
+    }
+    layers.insert(layer.value);
+  }
+  void EndStep() override { ++steps; }
+  std::vector<RoutedRow> step;
+  std::map<Phase, int64_t> rows;
+  std::set<std::string> labels;
+  std::set<uint64_t> sequences;
+  std::set<int32_t> layers;
+  int steps = 0;
+};
+
+TEST_P(RealEngine, TellsWhatItRoutes) {
+  const ModelShape& shape = engine_->config().shape;
+  const auto listener = std::make_shared<Listener>();
+  ASSERT_TRUE(engine_->Observe(listener).ok());
+  GenerationRequest request = Greedy(RandomPrompt(*engine_, 130, 3), 5);
+  request.label = "poems";
+  ASSERT_TRUE(RunToEnd(*engine_, request).ok());
+  ASSERT_TRUE(engine_->StopObserving(listener.get()).ok());
+  EXPECT_EQ(listener->rows[Phase::kPrefill], 130 * shape.moe_layers());
+  EXPECT_EQ(listener->rows[Phase::kDecode], 4 * shape.moe_layers());
+  EXPECT_EQ(listener->steps, 2 + 4) << "130 tokens in chunks of 96";
+  EXPECT_EQ(std::ssize(listener->layers), shape.moe_layers());
+  EXPECT_THAT(listener->labels, ::testing::ElementsAre("poems"));
+  EXPECT_EQ(listener->sequences.size(), 1u);
+  ASSERT_TRUE(RunToEnd(*engine_, request).ok());
+  EXPECT_EQ(listener->steps, 6) << "it was asked not to listen any more";
+  const EngineStats stats = RestingStats(*engine_);
+  EXPECT_EQ(stats.routed_pairs[0], int64_t{2} * 130 * shape.moe_layers() * shape.top_k);
+  EXPECT_EQ(stats.routed_pairs[1], int64_t{2} * 4 * shape.moe_layers() * shape.top_k);
+  EXPECT_EQ(stats.hot_pairs[0] + stats.hot_pairs[1], 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "core/log.h"
+#include "engine/checkpoint/identify_model.h"
 #include "engine/checkpoint/weight_reader.h"
 #include "engine/engine.h"
 #include "tests/engine_checkpoint/synth_checkpoints.h"
@@ -118,6 +119,25 @@ TEST_F(PackTest, AnswersAreTheSameToTheLastBit) {
     Logprobs(out(), {ExpertsMemory::kMap, VerifyExperts::kLazy}, &error);
     ExpectError(error, absl::StatusCode::kInvalidArgument, "has 3 shards per expert");
   }
+}
+
+absl::StatusOr<ModelIdentity> Fingerprint(const std::string& dir) {
+  TANDEM_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(dir));
+  return IdentifyModel(*checkpoint);
+}
+
+TEST_F(PackTest, FingerprintIsTheModelsNotTheFiles) {
+  const SynthModel source = Runnable(SmallModel());
+  WriteCheckpoint(model(), source);
+  MustPack();
+  const auto original = Fingerprint(model()), packed = Fingerprint(out());
+  ASSERT_TRUE(original.ok()) << original.status();
+  ASSERT_TRUE(packed.ok()) << packed.status();
+  EXPECT_NE(original->router_hash, 0u);
+  EXPECT_EQ(*original, *packed);
+  fs::remove_all(model());
+  WriteCheckpoint(model(), source, /*seed=*/2);
+  EXPECT_NE(Fingerprint(model())->router_hash, original->router_hash);
 }
 
 TEST_F(PackTest, AnImageCanBeCutAnew) {

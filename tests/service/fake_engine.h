@@ -42,6 +42,14 @@ class FakeEngine final : public Engine {
   absl::Status ReplaceHotExpert(LayerId, ExpertId, ExpertId) override {
     return absl::InvalidArgumentError("no device holds experts");
   }
+  absl::Status Observe(std::shared_ptr<RoutingObserver>) override {
+    return absl::UnimplementedError("nothing is routed");
+  }
+  absl::Status StopObserving(const RoutingObserver*) override { return absl::OkStatus(); }
+  absl::Status BetweenSteps(std::function<void()> task) override {
+    task();
+    return absl::OkStatus();
+  }
   absl::StatusOr<std::vector<TokenScore>> Score(const std::vector<int32_t>&) override;
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const ModelConfig& config() const override { return config_; }
