@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/model_shape.h"
+#include "placement/model_identity.h"
 
 namespace tandem {
 
@@ -27,5 +28,10 @@ struct Footprint {
 
 // `dense_weight_bytes`: kBf16WeightBytes, or a little over 1 for INT8 with scales.
 Footprint ComputeFootprint(const ModelShape& shape, double dense_weight_bytes);
+
+// Of one routed expert.
+inline int64_t ExpertBytes(const ModelIdentity& model) {
+  return static_cast<int64_t>(3.0 * model.hidden * model.expert_intermediate * kInt4WeightBytes);
+}
 
 }  // namespace tandem
