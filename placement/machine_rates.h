@@ -40,9 +40,10 @@ struct DenseCurve {
     double moe_s = 0;   // route, shared expert, adding up
     double head_s = 0;  // logits of all rows and their greedy tokens
   };
-  std::vector<Point> points;  // rows ascending, the first 1
-  double decode_kv_s = 0;     // attention, per decode row and cached token
-  double prefill_kv_s = 0;    // attention, per row of a prompt's slice and cached token before it
+  std::vector<Point> points;   // rows ascending, the first 1
+  double decode_kv_s = 0;      // attention, per decode row and cached token
+  double decode_one_kv_s = 0;  // the same of a step of one row, which may not busy all workers
+  double prefill_kv_s = 0;     // attention, per row of a prompt's slice and cached token before it
 };
 
 struct MachineRates {

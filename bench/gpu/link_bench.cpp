@@ -172,7 +172,7 @@ absl::Status StreamExpertLayers(BenchContext& bench) {
   const WorkerTeam::Awake awake(team);
   const int32_t tokens = bench.Pick(8, 2);
   TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<CpuExperts> experts,
-                          RandomExperts(shape, tokens, team));
+                          RandomExperts(shape, {.max_tokens = tokens}, team));
   std::vector<PinnedRegion> pinned;
   for (const std::span<const std::byte> memory : experts->Memory({0})) {
     TANDEM_ASSIGN_OR_RETURN(PinnedRegion region, PinnedRegion::Pin(memory));

@@ -55,13 +55,14 @@ std::vector<uint8_t> RandomExpert(const ShardedLayout& layout, uint32_t seed) {
 }
 
 absl::StatusOr<std::unique_ptr<CpuExperts>> RandomExperts(const ModelShape& shape,
-                                                          int32_t max_tokens, WorkerTeam& team) {
+                                                          const CpuExpertsOptions& options,
+                                                          WorkerTeam& team) {
   ExpertsShape experts_shape = {
       .hidden = shape.hidden, .intermediate = shape.expert_intermediate, .top_k = shape.top_k};
   for (int32_t l = 0; l < shape.layers; ++l)
     experts_shape.experts.push_back(shape.is_moe(l) ? shape.experts : 0);
   TANDEM_ASSIGN_OR_RETURN(std::unique_ptr<CpuExperts> experts,
-                          CpuExperts::Create(experts_shape, {.max_tokens = max_tokens}, team));
+                          CpuExperts::Create(experts_shape, options, team));
   const ShardedLayout layout(shape.hidden, shape.expert_intermediate, experts->n_shards());
   std::vector<std::vector<uint8_t>> sources(std::min<int32_t>(kDifferent, shape.experts));
   team.ParallelFor(std::ssize(sources), 1, [&](int64_t begin, int64_t end, int) {

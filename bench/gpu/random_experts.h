@@ -16,7 +16,8 @@ std::vector<uint8_t> RandomExpert(const ShardedLayout& layout, uint32_t seed);
 // `layers` layers of experts of the shape's width (none in the first `dense_layers`). A few
 // different ones, repeated. Errors: as CpuExperts::Create().
 absl::StatusOr<std::unique_ptr<CpuExperts>> RandomExperts(const ModelShape& shape,
-                                                          int32_t max_tokens, WorkerTeam& team);
+                                                          const CpuExpertsOptions& options,
+                                                          WorkerTeam& team);
 
 // `tokens` rows of `top_k` distinct experts each and their weights, other ones for other seeds.
 struct RandomRouting {

@@ -13,6 +13,9 @@ float Uniform(int64_t i) {
   return static_cast<float>(x >> 40) * 0x1p-23f - 1.0f;
 }
 
+// Inputs of the matrix that makes the queries.
+int64_t QueryInputs(const ModelShape& s) { return s.q_lora_rank > 0 ? s.q_lora_rank : s.hidden; }
+
 }  // namespace
 
 absl::StatusOr<RandomModel> RandomModel::Create(const ModelShape& s, WorkerTeam& team) {
@@ -21,7 +24,7 @@ absl::StatusOr<RandomModel> RandomModel::Create(const ModelShape& s, WorkerTeam&
   const int64_t widest =
       std::max({s.dense_intermediate, s.shared_intermediate(), s.heads * s.v_dim, s.hidden});
   model.elems_ = std::max({int64_t{s.vocab} * s.hidden, widest * s.hidden,
-                           int64_t{s.heads} * s.qk_dim() * std::max(s.q_lora_rank, 1),
+                           int64_t{s.heads} * s.qk_dim() * QueryInputs(s),
                            int64_t{s.heads} * (s.qk_nope_dim + s.v_dim) * s.kv_lora_rank});
   TANDEM_ASSIGN_OR_RETURN(model.pool_, NumaBuffer::Allocate(model.elems_ * sizeof(bf16)));
   TANDEM_ASSIGN_OR_RETURN(model.norms_, NumaBuffer::Allocate(widest * sizeof(bf16)));
@@ -58,19 +61,24 @@ LayerWeights RandomModel::layer(LayerId layer) const {
   LayerWeights w;
   w.attention = {
       .input_norm = Norm(s.hidden),
-      .q_a = Matrix(s.q_lora_rank, s.hidden, ++salt),
-      .q_a_norm = Norm(s.q_lora_rank),
-      .q_b = Matrix(int64_t{s.heads} * s.qk_dim(), s.q_lora_rank, ++salt),
       .kv_a = Matrix(s.cache_dim(), s.hidden, ++salt),
       .kv_a_norm = Norm(s.kv_lora_rank),
       .kv_b = Matrix(int64_t{s.heads} * (s.qk_nope_dim + s.v_dim), s.kv_lora_rank, ++salt),
       .o_proj = Matrix(s.hidden, int64_t{s.heads} * s.v_dim, ++salt)};
+  const int64_t query_rows = int64_t{s.heads} * s.qk_dim();
+  if (s.q_lora_rank > 0) {
+    w.attention.q_a = Matrix(s.q_lora_rank, s.hidden, ++salt);
+    w.attention.q_a_norm = Norm(s.q_lora_rank);
+    w.attention.q_b = Matrix(query_rows, s.q_lora_rank, ++salt);
+  } else {
+    w.attention.q_proj = Matrix(query_rows, s.hidden, ++salt);
+  }
   w.post_attention_norm = Norm(s.hidden);
   if (!s.is_moe(layer.value)) {
     w.dense = mlp(s.dense_intermediate);
     return w;
   }
-  w.shared = mlp(s.shared_intermediate());
+  if (s.shared_experts > 0) w.shared = mlp(s.shared_intermediate());
   const float* gate = gate_.as<float>();
   w.router = {{gate, {s.experts, s.hidden}}, {gate + int64_t{s.experts} * s.hidden, {s.experts}}};
   return w;

@@ -139,8 +139,8 @@ class Hybrid {
     s.layers = 1 + std::clamp(static_cast<int32_t>(fits / s.experts), 1, most);
     TANDEM_ASSIGN_OR_RETURN(hybrid->weights_, RandomModel::Create(s, hybrid->team_));
     hybrid->pinned_ = PinnedRegion::Pin(hybrid->weights_.memory());
-    TANDEM_ASSIGN_OR_RETURN(hybrid->experts_,
-                            RandomExperts(s, Run::Of(bench).max_rows, hybrid->team_));
+    TANDEM_ASSIGN_OR_RETURN(
+        hybrid->experts_, RandomExperts(s, {.max_tokens = Run::Of(bench).max_rows}, hybrid->team_));
     return hybrid;
   }
 
