@@ -17,8 +17,8 @@ struct ModelIdentity {
   int32_t experts = 0;
   int32_t top_k = 0;
   int32_t expert_intermediate = 0;
-  // Hash of the router's weights (engine/checkpoint/identify_model.h): the same for a checkpoint and
-  // its packed image, another after any training. 0: unknown, as only a config was there.
+  // Hash of the router's weights (engine/checkpoint/identify_model.h): the same for a checkpoint
+  // and its packed image, another after any training. 0: unknown, as only a config was there.
   uint64_t router_hash = 0;
 
   int32_t moe_layers() const { return layers - dense_layers; }
