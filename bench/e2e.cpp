@@ -75,14 +75,40 @@ absl::StatusOr<Roofline> RooflineOf(int32_t threads) {
   return MeasureRoofline(team);
 }
 
+EngineOptions EngineOptionsOf(const E2eOptions& options) {
+  EngineOptions engine = options.engine;
+  if (options.steps && engine.kv_tokens == 0) {
+    engine.kv_tokens = std::max<int64_t>(StepRatesKvTokens(*options.steps),
+                                         options.prompt_tokens + options.generate_tokens);
+  }
+  return engine;
+}
+
+std::string StepsText(const std::vector<StepRate>& steps) {
+  std::string text;
+  for (const StepRate& s : steps) {
+    const std::string what =
+        s.batch == 0 ? absl::StrFormat("prefill of %d tokens", s.context)
+                     : absl::StrFormat("decode, %d x %d cached tokens", s.batch, s.context);
+    absl::StrAppendFormat(&text, "  %-34s %9.2f tok/s (quartiles %.0f %% apart)\n", what,
+                          s.tok_per_s, 100 * s.spread);
+  }
+  return text;
+}
+
 }  // namespace
 
 absl::StatusOr<E2eResult> RunE2e(const E2eOptions& options) {
   E2eResult result;
   TANDEM_ASSIGN_OR_RETURN(result.roofline, RooflineOf(options.engine.threads));
   const Clock::time_point start = Clock::now();
-  TANDEM_ASSIGN_OR_RETURN(auto engine, Engine::Create(options.engine));
+  TANDEM_ASSIGN_OR_RETURN(EngineParts parts, CreateEngineParts(EngineOptionsOf(options)));
   result.load_s = Seconds(start, Clock::now());
+  if (options.steps) {
+    TANDEM_ASSIGN_OR_RETURN(result.steps, MeasureStepRates(parts, *options.steps));
+  }
+  const EngineOptions planned = parts.options;
+  std::unique_ptr<Engine> engine = std::make_unique<EngineLoop>(std::move(parts), planned);
   result.engine = engine->description();
   {
     TANDEM_ASSIGN_OR_RETURN(auto checkpoint, Checkpoint::Open(options.engine.model_dir));
@@ -127,17 +153,27 @@ absl::StatusOr<E2eResult> RunE2e(const E2eOptions& options) {
 
 std::string E2eResult::ToText() const {
   return absl::StrFormat(
-      "engine    %s\n"
-      "load      %.1f s for %.2f GB, peak RSS %.2f GB (%.2f x the checkpoint)\n"
-      "prefill   %.1f tok/s (spread %.0f %%), %.0f GOPS of %.0f\n"
-      "decode    %.2f tok/s (spread %.0f %%), %.1f GB/s of %.1f: %.0f %% of the roofline\n",
-      engine, load_s, checkpoint_bytes / 1e9, peak_rss_bytes / 1e9,
-      static_cast<double>(peak_rss_bytes) / checkpoint_bytes, prefill_tok_per_s,
-      100 * prefill_spread, prefill_gops, roofline.int8_gops, decode_tok_per_s, 100 * decode_spread,
-      decode_gb_per_s, roofline.read_gb_per_s, 100 * decode_fraction_of_roofline);
+             "engine    %s\n"
+             "load      %.1f s for %.2f GB, peak RSS %.2f GB (%.2f x the checkpoint)\n"
+             "prefill   %.1f tok/s (spread %.0f %%), %.0f GOPS of %.0f\n"
+             "decode    %.2f tok/s (spread %.0f %%), %.1f GB/s of %.1f: %.0f %% of the roofline\n",
+             engine, load_s, checkpoint_bytes / 1e9, peak_rss_bytes / 1e9,
+             static_cast<double>(peak_rss_bytes) / checkpoint_bytes, prefill_tok_per_s,
+             100 * prefill_spread, prefill_gops, roofline.int8_gops, decode_tok_per_s,
+             100 * decode_spread, decode_gb_per_s, roofline.read_gb_per_s,
+             100 * decode_fraction_of_roofline) +
+         StepsText(steps);
 }
 
 std::string E2eResult::ToJson() const {
+  nlohmann::ordered_json rates = nlohmann::ordered_json::array();
+  for (const StepRate& s : steps) {
+    rates.push_back({{"phase", s.batch == 0 ? "prefill" : "decode"},
+                     {"batch", std::max(1, s.batch)},
+                     {"context", s.context},
+                     {"tok_per_s", s.tok_per_s},
+                     {"spread", s.spread}});
+  }
   const nlohmann::ordered_json json{{"engine", engine},
                                     {"load_s", load_s},
                                     {"checkpoint_bytes", checkpoint_bytes},
@@ -150,6 +186,7 @@ std::string E2eResult::ToJson() const {
                                     {"read_bytes_per_token", read_bytes_per_token},
                                     {"decode_gb_per_s", decode_gb_per_s},
                                     {"decode_fraction_of_roofline", decode_fraction_of_roofline},
+                                    {"steps", std::move(rates)},
                                     {"roofline", nlohmann::ordered_json::parse(roofline.ToJson())}};
   return json.dump(2);
 }

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "bench/roofline.h"
+#include "bench/step_rates.h"
 #include "core/status.h"
 #include "engine/engine.h"
 
@@ -15,8 +18,9 @@ struct E2eOptions {
   EngineOptions engine;
   int32_t prompt_tokens = 512;
   int32_t generate_tokens = 32;
-  int32_t runs = 3;        // medians over these, after one short warm-up
-  uint64_t seed = 1;       // of the random prompts
+  int32_t runs = 3;                       // medians over these, after one short warm-up
+  uint64_t seed = 1;                      // of the random prompts
+  std::optional<StepRatesOptions> steps;  // rates by batch and context besides
   std::string trace_path;  // Chrome/Perfetto JSON of one more, untimed run; "" for none
 };
 
@@ -33,6 +37,7 @@ struct E2eResult {
   double decode_fraction_of_roofline = 0;  // of the read bandwidth
   double prefill_gops = 0;                 // 2 x weights used per token x prefill rate
   std::string engine;                      // kernels, dtypes, threads
+  std::vector<StepRate> steps;
   Roofline roofline;
 
   std::string ToText() const;

@@ -41,10 +41,6 @@ absl::StatusOr<CreatedDense> CreateOnCpu(const DenseNeeds& needs, WorkerTeam& te
   return dense;
 }
 
-int32_t HotExpertCount(const ModelShape& shape, double fraction) {
-  return shape.moe_layers() * static_cast<int32_t>(fraction * shape.experts);
-}
-
 // Device memory besides the cache, by part.
 struct GpuBudget {
   int64_t dense_bytes = 0, hot_bytes = 0, stream_bytes = 0, workspace_bytes = 0;
@@ -69,7 +65,7 @@ absl::StatusOr<CreatedDense> CreateOnGpu(const DenseNeeds& needs, const DeviceOp
   const ModelShape& shape = needs.shape;
   const GpuOptions gpu = {
       .graphs = options.graphs,
-      .hot_experts = HotExpertCount(shape, options.hot_fraction),
+      .hot_experts = static_cast<int32_t>(CountExperts(ChooseHotExperts(shape, options))),
       .expert_shards = std::max(1, needs.expert_shards),
       .stream_buffer_bytes = options.stream == StreamExperts::kNever || needs.expert_shards == 0
                                  ? 0
@@ -119,9 +115,10 @@ absl::Status Check(const DenseNeeds& needs, const DeviceOptions& options) {
         "the emulated GPU computes on the CPU, thousands of times slower than either; it is there "
         "for tests (--force-emulated takes it all the same)");
   }
-  if (options.device == Device::kCpu && options.hot_fraction > 0)
+  const bool wants_hot = CountExperts(ChooseHotExperts(needs.shape, options)) > 0;
+  if (options.device == Device::kCpu && wants_hot)
     return absl::InvalidArgumentError("hot experts need a GPU");
-  if (options.device != Device::kCpu && needs.expert_shards == 0 && options.hot_fraction > 0) {
+  if (options.device != Device::kCpu && needs.expert_shards == 0 && wants_hot) {
     return absl::InvalidArgumentError(
         "hot experts need all experts cut alike; this machine's NUMA placement is mixed");
   }

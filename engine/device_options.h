@@ -3,11 +3,15 @@
 
 #include <chrono>
 #include <cstdint>
+#include <vector>
 
+#include "core/ids.h"
 #include "engine/expert_split.h"
 #include "engine/micro_batches.h"
 
 namespace tandem {
+
+using HotExperts = std::vector<std::vector<ExpertId>>;  // [layers]
 
 enum class Device {
   kAuto,      // an NVIDIA GPU if this build and this machine have one, else the CPU
@@ -21,6 +25,7 @@ struct DeviceOptions {
   bool allow_emulated = false;         // without it kEmulated is refused
   int64_t memory_bytes = 0;            // of the GPU, to use in all; 0: what is free but 2 GiB
   double hot_fraction = 0;             // of every layer's experts, to be kept on the GPU; 0 to 1
+  HotExperts hot_experts;              // instead, these: a plan's choice
   bool hot_experts_leave_ram = false;  // and not in RAM as well
   StreamExperts stream = StreamExperts::kAuto;
   int64_t stream_buffer_bytes = int64_t{1} << 30;  // of GPU memory, for streamed experts; 0: none

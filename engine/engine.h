@@ -28,6 +28,8 @@
 
 namespace tandem {
 
+struct Plan;
+
 struct EngineOptions {
   std::string model_dir;
   DenseDType dense_dtype = DenseDType::kBf16;
@@ -39,7 +41,10 @@ struct EngineOptions {
   int32_t max_sequences = 64;     // running at once, so the most decode rows of a step
   int32_t max_queue = 256;        // waiting beyond those; more are refused, RESOURCE_EXHAUSTED
   ExpertLoadOptions expert_load;  // of a packed image
+  ExpertPlacements expert_placements;  // on NUMA nodes; empty: a shard of each on every node
   DeviceOptions device;
+  // What placement decided (engine/apply_plan.h); null: nothing did.
+  std::shared_ptr<const Plan> plan;
   bool show_progress = false;  // loading: rate and ETA on stderr
 };
 

@@ -4,7 +4,9 @@
 #include "absl/strings/str_cat.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "engine/apply_plan.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/identify_model.h"
 #include "engine/checkpoint/model_loader.h"
 #include "engine/checkpoint/progress.h"
 #include "engine/create_dense.h"
@@ -37,7 +39,8 @@ absl::StatusOr<std::unique_ptr<CpuExperts>> CreateExperts(const EngineOptions& o
                             {.activations = options.expert_activations,
                              .kernel = options.kernel,
                              .max_tokens = max_rows,
-                             .reserve = !maps},
+                             .reserve = !maps,
+                             .placements = options.expert_placements},
                             team);
 }
 
@@ -76,7 +79,7 @@ absl::Status Load(const Checkpoint& checkpoint, const EngineOptions& options, De
   ExpertDevice* const device = dense->expert_device();
   if (device == nullptr) return LoadModel(checkpoint, dense, experts, team, load);
   HotSet hot_set(shape, *device, *experts, options.device.hot_experts_leave_ram);
-  const HotExperts hot = SpreadHotExperts(shape, options.device.hot_fraction);
+  const HotExperts hot = ChooseHotExperts(shape, options.device);
   bool pins = device->streams();
   load.after_layer = [&](LayerId layer) -> absl::Status {
     if (!shape.is_moe(layer.value)) return absl::OkStatus();
@@ -93,12 +96,21 @@ absl::Status Load(const Checkpoint& checkpoint, const EngineOptions& options, De
   return LoadModel(checkpoint, dense, experts, team, load);
 }
 
+absl::StatusOr<EngineOptions> WithPlan(const Checkpoint& checkpoint, const EngineOptions& options) {
+  if (options.plan == nullptr) return options;
+  TANDEM_ASSIGN_OR_RETURN(const ModelIdentity identity, IdentifyModel(checkpoint));
+  TANDEM_ASSIGN_OR_RETURN(EngineOptions planned, ApplyPlan(*options.plan, identity, options));
+  TANDEM_RETURN_IF_ERROR(Validate(planned));
+  return planned;
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
-  TANDEM_RETURN_IF_ERROR(Validate(options));
+absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& wanted) {
+  TANDEM_RETURN_IF_ERROR(Validate(wanted));
   TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
-                          Checkpoint::Open(options.model_dir));
+                          Checkpoint::Open(wanted.model_dir));
+  TANDEM_ASSIGN_OR_RETURN(const EngineOptions options, WithPlan(*checkpoint, wanted));
   EngineParts parts;
   parts.config = checkpoint->config();
   const ModelShape& shape = parts.config.shape;
@@ -129,8 +141,15 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
                                .split = {.stream = device.stream, .costs = SplitCostsOf(shape)},
                                .hot_experts_leave_ram = device.hot_experts_leave_ram});
   parts.description = Describe(parts, options);
+  parts.options = options;
   LogInfo("{}; {} of memory on 2 MiB pages", parts.description, BytesText(ReadHugePageBytes()));
-  return std::make_unique<EngineLoop>(std::move(parts), options);
+  return parts;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
+  TANDEM_ASSIGN_OR_RETURN(EngineParts parts, CreateEngineParts(options));
+  const EngineOptions planned = parts.options;
+  return std::make_unique<EngineLoop>(std::move(parts), planned);
 }
 
 }  // namespace tandem

@@ -26,7 +26,11 @@ struct EngineParts {
   std::unique_ptr<Model> model;  // computes with `team`
   int64_t kv_pages = 0;
   std::string description;
+  EngineOptions options;  // as the plan left them
 };
+
+// Loads a checkpoint, with all that `options` say.
+absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& options);
 
 class EngineLoop : public Engine {
  public:

@@ -16,6 +16,17 @@ HotExperts SpreadHotExperts(const ModelShape& shape, double fraction) {
   return hot;
 }
 
+HotExperts ChooseHotExperts(const ModelShape& shape, const DeviceOptions& options) {
+  return options.hot_experts.empty() ? SpreadHotExperts(shape, options.hot_fraction)
+                                     : options.hot_experts;
+}
+
+int64_t CountExperts(const HotExperts& hot) {
+  int64_t count = 0;
+  for (const auto& layer : hot) count += std::ssize(layer);
+  return count;
+}
+
 absl::Status HotSet::Send(LayerId layer, ExpertId expert, const ExpertId* instead_of) {
   const int32_t id = expert.value;
   TANDEM_RETURN_IF_ERROR(experts_.EnsureVerified(layer, View<const int32_t, 2>(&id, {1, 1})));

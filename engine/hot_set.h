@@ -8,15 +8,17 @@
 #include "core/model_shape.h"
 #include "core/status.h"
 #include "cpu_experts/experts.h"
+#include "engine/device_options.h"
 #include "gpu_attention/expert_device.h"
 
 namespace tandem {
 
-using HotExperts = std::vector<std::vector<ExpertId>>;  // [layers]
-
 // The same number of experts in every MoE layer, evenly spaced, `fraction` of them, rounded down:
 // what to do without a profile. REQUIRES: 0 <= fraction <= 1.
 HotExperts SpreadHotExperts(const ModelShape& shape, double fraction);
+// What the options ask for: the experts they name, else a spread fraction. [layers]
+HotExperts ChooseHotExperts(const ModelShape& shape, const DeviceOptions& options);
+int64_t CountExperts(const HotExperts& hot);
 
 class HotSet {
  public:

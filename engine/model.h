@@ -54,6 +54,9 @@ class Model {
   // without a device that holds experts.
   absl::Status ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in);
 
+  // Between steps: copies page `from` of the latent cache over page `to`, in all layers.
+  void CopyPage(int32_t from, int32_t to) { dense_->CopyPage(from, to); }
+
   // Told what the router decided in every step that EndStep() follows; null: nobody. The caller
   // begins and ends the steps. Must outlive its use.
   void set_observer(RoutingObserver* observer) { observer_ = observer; }

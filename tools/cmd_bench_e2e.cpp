@@ -11,12 +11,15 @@ namespace {
 struct Options {
   EngineFlags engine = {.takes_emulated = true};
   E2eOptions bench;
+  StepRatesOptions steps;
+  bool by_step = false;
   bool json = false;
 };
 
 int Run(Options options) {
   options.engine.quiet |= options.json;
   options.bench.engine = options.engine.ToOptions();
+  if (options.by_step) options.bench.steps = options.steps;
   const auto result = RunE2e(options.bench);
   if (!result.ok()) return Fail(result.status());
   std::fputs((options.json ? result->ToJson() + "\n" : result->ToText()).c_str(), stdout);
@@ -31,7 +34,8 @@ void AddBenchE2e(Commands& commands) {
       "bench", "e2e",
       "load a checkpoint, prefill and decode: rates and their share of the roofline",
       "  tandem bench e2e tools/demo/model\n"
-      "  tandem bench e2e /tmp/k2 --prompt 512 --generate 32 --dense-dtype int8 --json");
+      "  tandem bench e2e /tmp/k2 --prompt 512 --generate 32 --dense-dtype int8 --json\n"
+      "  tandem bench e2e /tmp/k2 --steps --batch 1,8,32 --context 128,4096");
   options->engine.AddTo(sub);
   sub->add_option("--prompt", options->bench.prompt_tokens, "random prompt tokens")
       ->check(CLI::Range(1, 1 << 20))
@@ -43,6 +47,15 @@ void AddBenchE2e(Commands& commands) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   sub->add_option("--seed", options->bench.seed, "of the random prompts")->capture_default_str();
+  sub->add_flag("--steps", options->by_step, "rates by batch and context as well");
+  sub->add_option("--batch", options->steps.batches, "of --steps: sequences decoding at once")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  sub->add_option("--context", options->steps.contexts, "of --steps: cached tokens of each")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
+      ->capture_default_str();
   sub->add_option("--trace", options->bench.trace_path,
                   "write a Perfetto trace of one more run to this file");
   sub->add_flag("--json", options->json, "machine-readable");
