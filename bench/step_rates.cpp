@@ -35,16 +35,19 @@ class Sequences {
 
   // Prefills the first ones, copies the rest. Appends the seconds of every prefill.
   absl::Status Prepare(int32_t count, std::vector<double>& prefill_s) {
+    double spent_s = 0;
     for (int32_t i = 0; i < count; ++i) {
       Add(i);
       Sequence& sequence = *sequences_.back();
-      if (i < options_.prompts) {
+      const auto prefilled = std::ssize(prefill_s);
+      if (prefilled < 2 || spent_s < options_.prefill_s) {
         const auto begin = Clock::now();
         TANDEM_RETURN_IF_ERROR(Prefill(sequence));
         prefill_s.push_back(Seconds(begin));
+        spent_s += prefill_s.back();
         continue;
       }
-      const auto& from = sequences_[i % options_.prompts]->pages();
+      const auto& from = sequences_[i % prefilled]->pages();
       for (int64_t page = 0; page < PagesFor(context_); ++page)
         parts_.model->CopyPage(from[page], sequence.pages()[page]);
       sequence.AddCached(static_cast<int32_t>(context_) - 1);
@@ -180,6 +183,12 @@ absl::StatusOr<std::vector<StepRate>> MeasureStepRates(EngineParts& parts,
   TANDEM_RETURN_IF_ERROR(Check(parts, options));
   const WorkerTeam::Awake awake(*parts.team);
   std::vector<StepRate> rates, decode;
+  StepRatesOptions warm_up = options;
+  warm_up.contexts = {std::min<int64_t>(64, std::ranges::min(options.contexts))};
+  warm_up.steps = warm_up.rounds = 1;
+  TANDEM_RETURN_IF_ERROR(MeasureContext(parts, warm_up, warm_up.contexts[0], rates, decode));
+  rates.clear();
+  decode.clear();
   for (const int64_t context : options.contexts)
     TANDEM_RETURN_IF_ERROR(MeasureContext(parts, options, context, rates, decode));
   rates.insert(rates.end(), decode.begin(), decode.end());

@@ -14,10 +14,11 @@ namespace tandem {
 struct StepRatesOptions {
   std::vector<int32_t> batches = {1, 8, 32};
   std::vector<int64_t> contexts = {128, 4096};
-  int32_t steps = 16;   // timed decode steps of a batch and context, per round
-  int32_t rounds = 3;   // over all of them: medians of steps, so that a slow minute shows less
-  int32_t prompts = 2;  // prompts really prefilled per context; the other sequences get copies of
-                        // their pages, and go on with tokens of their own
+  int32_t steps = 16;  // timed decode steps of a batch and context, per round
+  int32_t rounds = 3;  // over all of them: medians of steps, so that a slow minute shows less
+  // Prompts are really prefilled, two per context at least, until this is spent; the other
+  // sequences get copies of their pages, and go on with tokens of their own.
+  double prefill_s = 5;
   uint64_t seed = 1;
 };
 

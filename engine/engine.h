@@ -93,6 +93,14 @@ class Generation {
   virtual void Cancel() = 0;  // any thread; the last event follows, with kCancelled
 };
 
+// Steps of a kind, added up.
+struct StepTotals {
+  int64_t steps = 0;
+  int64_t rows = 0;
+  int64_t cached_tokens = 0;  // what the rows' sequences had cached, a sum over rows
+  double seconds = 0;
+};
+
 // As of the end of the last step.
 struct EngineStats {
   int32_t running = 0, waiting = 0;
@@ -100,6 +108,8 @@ struct EngineStats {
   int64_t steps = 0, prompt_tokens = 0, generated_tokens = 0;
   // Experts chosen by the router, all layers, by Phase; and of these, the hot ones on the GPU.
   std::array<int64_t, kPhases> routed_pairs{}, hot_pairs{};
+  StepTotals decode_steps;   // in which every row decoded
+  StepTotals prefill_steps;  // in which every row was a prompt's
 };
 
 // Log-probability and the five most likely tokens of each given token (none for the first).

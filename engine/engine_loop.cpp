@@ -173,12 +173,12 @@ void EngineLoop::Run() {
     scheduler_.EndInterrupted(now);
     const StepCounts counts = RunStep(scheduler_.Plan(now));
     scheduler_.Reap();
-    Publish(counts);
+    Publish(counts, std::chrono::duration<double>(Clock::now() - now).count());
     if (scheduler_.waiting() + scheduler_.running() == 0) awake.reset();
   }
   RunBetweenSteps();
   scheduler_.EndAll(FinishReason::kCancelled, absl::OkStatus(), Clock::now());
-  Publish({});
+  Publish({}, 0);
 }
 
 StepCounts EngineLoop::RunStep(const std::vector<PlannedSlice>& plan) {
@@ -198,7 +198,7 @@ StepCounts EngineLoop::RunStep(const std::vector<PlannedSlice>& plan) {
   return {};
 }
 
-void EngineLoop::Publish(const StepCounts& counts) {
+void EngineLoop::Publish(const StepCounts& counts, double seconds) {
   constexpr double kSmoothing = 0.2;
   std::lock_guard lock(mutex_);
   const int32_t left = scheduler_.waiting() + scheduler_.running();
@@ -215,6 +215,14 @@ void EngineLoop::Publish(const StepCounts& counts) {
   stats_.routed_pairs = runner_.routing().pairs().all;
   stats_.hot_pairs = runner_.routing().pairs().hot;
   stats_.steps += counts.prompt_tokens + counts.generated_tokens > 0;
+  if (const int64_t rows = counts.prompt_tokens + counts.decode_rows;
+      counts.prompt_tokens == 0 || counts.decode_rows == 0) {
+    StepTotals& totals = counts.decode_rows > 0 ? stats_.decode_steps : stats_.prefill_steps;
+    totals.steps += rows > 0;
+    totals.rows += rows;
+    totals.cached_tokens += counts.cached_tokens;
+    totals.seconds += rows > 0 ? seconds : 0;
+  }
   stats_.prompt_tokens += counts.prompt_tokens;
   stats_.generated_tokens += counts.generated_tokens;
 }

@@ -58,7 +58,7 @@ class EngineLoop : public Engine {
   void RunBetweenSteps();
   void Run();
   StepCounts RunStep(const std::vector<PlannedSlice>& plan);
-  void Publish(const StepCounts& counts);
+  void Publish(const StepCounts& counts, double seconds);
 
   EngineParts parts_;
   const int64_t max_context_;

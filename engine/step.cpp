@@ -78,7 +78,8 @@ absl::Status StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
   TANDEM_RETURN_IF_ERROR(model_.Forward({token_ids_, slices_}));
   routing_.EndStep();
   for (const auto& [sequence, tokens] : plan) {
-    if (sequence->prefilling()) counts_.prompt_tokens += tokens;
+    (sequence->prefilling() ? counts_.prompt_tokens : counts_.decode_rows) += tokens;
+    counts_.cached_tokens += int64_t{tokens} * sequence->cached();
     sequence->AddCached(tokens);
   }
   return absl::OkStatus();

@@ -162,6 +162,11 @@ TEST_P(RealEngine, TellsWhatItRoutes) {
   EXPECT_EQ(stats.routed_pairs[0], int64_t{2} * 130 * shape.moe_layers() * shape.top_k);
   EXPECT_EQ(stats.routed_pairs[1], int64_t{2} * 4 * shape.moe_layers() * shape.top_k);
   EXPECT_EQ(stats.hot_pairs[0] + stats.hot_pairs[1], 0);
+  EXPECT_EQ(stats.prefill_steps.steps, 2 * 2);
+  EXPECT_EQ(stats.prefill_steps.rows, 2 * 130);
+  EXPECT_EQ(stats.decode_steps.rows, 2 * 4);
+  EXPECT_EQ(stats.decode_steps.cached_tokens, 2 * (130 + 131 + 132 + 133));
+  EXPECT_GT(stats.decode_steps.seconds, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(
