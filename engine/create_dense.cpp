@@ -50,14 +50,10 @@ struct GpuBudget {
 GpuBudget BudgetOf(const DenseNeeds& needs, const GpuOptions& gpu) {
   const ModelShape& s = needs.shape;
   const Footprint footprint = ComputeFootprint(s, kBf16WeightBytes);
-  // The largest of what a row of a step takes (gpu_attention/cuda/workspace.h).
-  const int64_t widest = std::max(s.dense_intermediate, s.shared_intermediate());
-  const int64_t row_bytes = 26 * int64_t{s.hidden} + 10 * widest + 10 * s.heads * int64_t{s.v_dim} +
-                            2 * s.heads * int64_t{s.qk_dim()};
   return {.dense_bytes = footprint.dense_bytes + footprint.embedding_bytes,
           .hot_bytes = gpu.hot_experts * footprint.expert_bytes,
           .stream_bytes = gpu.stream_buffer_bytes,
-          .workspace_bytes = needs.max_rows * row_bytes + (int64_t{256} << 20)};
+          .workspace_bytes = GpuWorkspaceBytes(s, needs.max_rows)};
 }
 
 absl::StatusOr<CreatedDense> CreateOnGpu(const DenseNeeds& needs, const DeviceOptions& options,

@@ -1,7 +1,15 @@
 #include "placement/footprint.h"
 
+#include <algorithm>
+
+#include "core/status.h"
+
 namespace tandem {
-namespace {
+
+double DenseWeightBytes(int32_t weight_bits) {
+  TANDEM_CHECK(weight_bits == 16 || weight_bits == 8, "dense weights are BF16 or INT8");
+  return weight_bits == 16 ? kBf16WeightBytes : 1.0 + 4.0 / 64;
+}
 
 int64_t AttentionWeights(const ModelShape& s) {
   const int64_t hidden = s.hidden, heads = s.heads;
@@ -10,8 +18,6 @@ int64_t AttentionWeights(const ModelShape& s) {
   return query + hidden * s.cache_dim() +
          heads * (s.qk_nope_dim + s.v_dim) * int64_t{s.kv_lora_rank} + hidden * heads * s.v_dim;
 }
-
-}  // namespace
 
 Footprint ComputeFootprint(const ModelShape& s, double dense_weight_bytes) {
   const int64_t hidden = s.hidden, moe_layers = s.moe_layers();
@@ -31,6 +37,24 @@ Footprint ComputeFootprint(const ModelShape& s, double dense_weight_bytes) {
   f.routed_read_per_token = f.expert_bytes * s.top_k * moe_layers;
   f.dense_read_per_token = f.dense_bytes;
   return f;
+}
+
+// The largest of what a row of a step takes, and what does not grow with them.
+int64_t GpuWorkspaceBytes(const ModelShape& s, int64_t rows) {
+  const int64_t widest = std::max(s.dense_intermediate, s.shared_intermediate());
+  const int64_t row_bytes = 26 * int64_t{s.hidden} + 10 * widest + 10 * s.heads * int64_t{s.v_dim} +
+                            2 * s.heads * int64_t{s.qk_dim()};
+  return rows * row_bytes + (int64_t{256} << 20);
+}
+
+int64_t RamWorkspaceBytes(const ModelShape& s, int64_t rows, int64_t nodes, bool dense_side) {
+  // Rows, quantised rows and sums; a pair of row and expert has its input and its activations.
+  const int64_t expert_row_bytes =
+      8 * int64_t{s.hidden} + 2 * s.top_k * (int64_t{s.hidden} + s.expert_intermediate);
+  const int64_t experts_bytes = s.moe_layers() > 0 ? nodes * rows * expert_row_bytes : 0;
+  const int64_t logits_bytes = 4 * int64_t{s.vocab} * rows;
+  return experts_bytes + (int64_t{256} << 20) +
+         (dense_side ? GpuWorkspaceBytes(s, rows) + logits_bytes : 0);
 }
 
 }  // namespace tandem

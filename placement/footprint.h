@@ -1,4 +1,5 @@
-// What a model needs: bytes to hold, bytes to read per decoded token. Pure arithmetic on the shape.
+// What a model needs: bytes to hold, bytes to read per decoded token, memory to compute in. Pure
+// arithmetic on the shape.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,8 @@ namespace tandem {
 inline constexpr double kBf16WeightBytes = 2.0;
 // Routed experts: 4-bit weights and one BF16 scale per 32 of them.
 inline constexpr double kInt4WeightBytes = 0.5 + 2.0 / 32;
+// 16: BF16; 8: INT8 with one float of scale per 64 inputs or more.
+double DenseWeightBytes(int32_t weight_bits);
 
 struct Footprint {
   int64_t expert_bytes = 0;           // one routed expert
@@ -33,5 +36,13 @@ Footprint ComputeFootprint(const ModelShape& shape, double dense_weight_bytes);
 inline int64_t ExpertBytes(const ModelIdentity& model) {
   return static_cast<int64_t>(3.0 * model.hidden * model.expert_intermediate * kInt4WeightBytes);
 }
+
+// Weights, not bytes, of one layer's latent attention.
+int64_t AttentionWeights(const ModelShape& shape);
+
+// Memory that a GPU computes in, for steps of so many rows (gpu_attention/cuda/workspace.h).
+int64_t GpuWorkspaceBytes(const ModelShape& shape, int64_t rows);
+// The same in RAM: of the routed experts on so many nodes, and of the dense side if it is there.
+int64_t RamWorkspaceBytes(const ModelShape& shape, int64_t rows, int64_t nodes, bool dense_side);
 
 }  // namespace tandem
