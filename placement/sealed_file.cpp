@@ -58,7 +58,7 @@ absl::Status WriteAll(const std::string& path, const std::string& text) {
 absl::Status WriteSealedFile(const std::string& path, const SealedKind& kind,
                              const std::string& payload) {
   const std::string unfinished = absl::StrCat(path, ".", getpid(), ".part");
-  TANDEM_RETURN_IF_ERROR(WriteAll(unfinished, Header(kind, payload) + payload));
+  TANDEM_RETURN_IF_ERROR(WriteAll(unfinished, Seal(kind, payload)));
   if (std::rename(unfinished.c_str(), path.c_str()) == 0) return absl::OkStatus();
   const int error = errno;
   std::remove(unfinished.c_str());
@@ -74,7 +74,15 @@ absl::StatusOr<std::string> ReadSealedFile(const std::string& path, const Sealed
   }
   std::ostringstream all;
   all << file.rdbuf();
-  std::string text = std::move(all).str();
+  return Unseal(std::move(all).str(), kind, path);
+}
+
+std::string Seal(const SealedKind& kind, const std::string& payload) {
+  return Header(kind, payload) + payload;
+}
+
+absl::StatusOr<std::string> Unseal(std::string text, const SealedKind& kind,
+                                   const std::string& path) {
   if (text.empty()) return absl::DataLossError(absl::StrCat(path, ": the file is empty"));
   if (!text.starts_with(kMagic))
     return absl::InvalidArgumentError(absl::StrCat(path, ": this is no ", kind.name, " of Tandem"));

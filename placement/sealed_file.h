@@ -25,4 +25,9 @@ absl::Status WriteSealedFile(const std::string& path, const SealedKind& kind,
 // FAILED_PRECONDITION (another version).
 absl::StatusOr<std::string> ReadSealedFile(const std::string& path, const SealedKind& kind);
 
+// The bytes of such a file, and their payload again; `name` stands for the path in errors.
+std::string Seal(const SealedKind& kind, const std::string& payload);
+absl::StatusOr<std::string> Unseal(std::string bytes, const SealedKind& kind,
+                                   const std::string& name);
+
 }  // namespace tandem
