@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "core/worker_team.h"
+#include "placement/machine_topology.h"
 
 namespace tandem {
 namespace {
@@ -47,28 +48,30 @@ void ApplyContainerLimit(Machine& machine) {
   machine.available_bytes = std::clamp<int64_t>(left, 0, machine.available_bytes);
 }
 
-void ReadTopology(Machine& machine) {
+void ReadThisTopology(Machine& machine) {
   hwloc_topology_t topology;
   if (hwloc_topology_init(&topology) != 0) return;
-  if (hwloc_topology_load(topology) == 0) {
-    machine.sockets = std::max(1, hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PACKAGE));
-    machine.hardware_threads = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU);
-    for (hwloc_obj_t l3 = nullptr;
-         (l3 = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_L3CACHE, l3)) != nullptr;)
-      machine.l3_bytes += static_cast<int64_t>(l3->attr->cache.size);
-    for (hwloc_obj_t node = nullptr;
-         (node = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, node)) != nullptr;) {
-      MachineNode entry;
-      entry.os_index = static_cast<int32_t>(node->os_index);
-      entry.cores = hwloc_get_nbobjs_inside_cpuset_by_type(topology, node->cpuset, HWLOC_OBJ_CORE);
-      entry.memory_bytes = static_cast<int64_t>(node->attr->numanode.local_memory);
-      machine.nodes.push_back(entry);
-    }
-  }
+  if (hwloc_topology_load(topology) == 0) ReadTopology(topology, machine);
   hwloc_topology_destroy(topology);
 }
 
 }  // namespace
+
+void ReadTopology(hwloc_topology* topology, Machine& machine) {
+  machine.sockets = std::max(1, hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PACKAGE));
+  machine.hardware_threads = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU);
+  for (hwloc_obj_t l3 = nullptr;
+       (l3 = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_L3CACHE, l3)) != nullptr;)
+    machine.l3_bytes += static_cast<int64_t>(l3->attr->cache.size);
+  for (hwloc_obj_t node = nullptr;
+       (node = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, node)) != nullptr;) {
+    MachineNode entry;
+    entry.os_index = static_cast<int32_t>(node->os_index);
+    entry.cores = hwloc_get_nbobjs_inside_cpuset_by_type(topology, node->cpuset, HWLOC_OBJ_CORE);
+    entry.memory_bytes = static_cast<int64_t>(node->attr->numanode.local_memory);
+    machine.nodes.push_back(entry);
+  }
+}
 
 double Machine::peak_gb_per_s() const {
   double sum = 0;
@@ -92,7 +95,7 @@ Machine DetectMachine() {
   machine.swap_used_bytes = MeminfoBytes("SwapTotal") - MeminfoBytes("SwapFree");
   machine.transparent_huge_pages = ChosenWord("/sys/kernel/mm/transparent_hugepage/enabled");
   ApplyContainerLimit(machine);
-  ReadTopology(machine);
+  ReadThisTopology(machine);
   return machine;
 }
 

@@ -32,8 +32,9 @@ struct GpuSpec {
 };
 
 struct Machine {
-  std::string name;  // "this machine", or as its file says
-  std::string id;    // of the hardware: calibrations are kept under it; "" for a described machine
+  std::string name;   // "this machine", or as its file says
+  std::string notes;  // of a described machine: where its figures come from
+  std::string id;     // of the hardware: calibrations are kept under it; "" for a described machine
   CpuFeatures cpu;
   int32_t sockets = 0;
   int32_t cores = 0;  // physical cores this process may use
