@@ -107,8 +107,9 @@ TEST(MachineFile, RefusesWithFileKeyExpectedAndFound) {
       "m.json: nodes[1].cores: expected a whole number from 0 to 4096, found -4");
   EXPECT_EQ(Refusal(With("80.5", "\"fast\"")),
             "m.json: nodes[0].peak_gb_per_s: expected a number from 0 to 100000, found \"fast\"");
-  EXPECT_EQ(Refusal(With("80.5", "1e12")),
-            "m.json: nodes[0].peak_gb_per_s: expected a number from 0 to 100000, found 1000000000000.0");
+  EXPECT_EQ(
+      Refusal(With("80.5", "1e12")),
+      "m.json: nodes[0].peak_gb_per_s: expected a number from 0 to 100000, found 1000000000000.0");
   EXPECT_THAT(Refusal(With("\"cores\": 4, \"memory_gib\": 32}", "\"cores\": 4.5}")),
               HasSubstr("nodes[1].cores: expected a whole number"));
   EXPECT_THAT(
