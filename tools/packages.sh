@@ -6,7 +6,7 @@ PACKAGES_BUILD=(
   libboost-context-dev                                                                # emulated GPU
   nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev                         # text
 )
-PACKAGES_TEST=(libgtest-dev libgmock-dev libsimde-dev libpcre2-dev python3 python3-venv)
+PACKAGES_TEST=(libgtest-dev libgmock-dev libsimde-dev libpcre2-dev python3 python3-venv chromium)
 PACKAGES_STYLE=(clang-format-14 binutils)
 
 # install_packages NAME...: installs what is missing, with root or sudo; does nothing when all is there.
