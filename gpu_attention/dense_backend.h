@@ -52,6 +52,7 @@ struct GpuOptions {
   int32_t device = 0;
   bool graphs = true;               // record decode steps and launch them as a whole
   int32_t hot_experts = 0;          // places for experts on the device, all layers together
+  int32_t spare_experts = 0;        // further places, for those on their way in
   int32_t expert_shards = 1;        // how the CPU cuts its experts (CpuExperts::n_shards())
   int64_t stream_buffer_bytes = 0;  // of device memory, to stream experts through; 0: never
   std::chrono::nanoseconds timeout = std::chrono::seconds(30);  // of one side waiting for the other

@@ -15,6 +15,18 @@
 
 namespace tandem {
 
+// A cold expert `in` takes the place of a hot one of the same layer.
+struct HotReplacement {
+  LayerId layer;
+  ExpertId out, in;
+  bool operator==(const HotReplacement&) const = default;
+};
+struct FinishedReplacement {
+  HotReplacement what;
+  absl::Status status;  // not OK: nothing has changed
+  double seconds = 0;   // that the copy took, beside the steps
+};
+
 class ExpertDevice {
  public:
   virtual ~ExpertDevice() = default;
@@ -33,6 +45,20 @@ class ExpertDevice {
   // Reads a hot expert's bytes back, e.g. because RAM does not have them. Spans as above.
   virtual absl::Status ReadHot(LayerId layer, ExpertId expert,
                                const std::vector<std::span<std::byte>>& bytes) = 0;
+
+  // Replacing without waiting, for as many experts at a time as there are spare places.
+  // BeginReplace() lets `bytes` be copied into one while steps run, and the outgoing expert's bytes
+  // to `read_back` if that is not empty; both memories must stay as they are until
+  // FinishReplaces() names the replacement. Errors: INVALID_ARGUMENT as MakeHot(),
+  // RESOURCE_EXHAUSTED (no spare place left).
+  virtual int32_t spare_places() const { return 0; }
+  virtual absl::Status BeginReplace(const HotReplacement&, const ExpertShards& /*bytes*/,
+                                    const std::vector<std::span<std::byte>>& /*read_back*/) {
+    return absl::ResourceExhaustedError("this device has no spare place");
+  }
+  // Between steps: what is copied completely takes effect, the next step finds it so. Does not wait
+  // for the rest.
+  virtual std::vector<FinishedReplacement> FinishReplaces() { return {}; }
 
   // Whether hot experts of the running step's parts are computed by SharedExperts(), few rows at a
   // time. If not, ComputeExperts() has to name them.

@@ -79,7 +79,11 @@ absl::Status GpuBackend::Reserve(const ModelShape& shape, const DeviceProperties
                                                        .hidden = shape.hidden,
                                                        .top_k = shape.top_k},
                                                       options_.timeout));
-    TANDEM_ASSIGN_OR_RETURN(pool_, HotPool::Create(shape, cut, options_.hot_experts));
+    TANDEM_ASSIGN_OR_RETURN(
+        pool_, HotPool::Create(shape, cut, options_.hot_experts, options_.spare_experts));
+    if (options_.spare_experts > 0) {
+      TANDEM_ASSIGN_OR_RETURN(replacer_, HotReplacer::Create(*pool_));
+    }
     TANDEM_ASSIGN_OR_RETURN(streamer_,
                             ExpertStreamer::Create({.hidden = shape.hidden,
                                                     .top_k = shape.top_k,
@@ -349,6 +353,19 @@ absl::Status GpuBackend::MakeHot(LayerId layer, ExpertId expert, const ExpertSha
 absl::Status GpuBackend::ReadHot(LayerId layer, ExpertId expert,
                                  const std::vector<std::span<std::byte>>& bytes) {
   return pool_->Read(layer, expert, bytes, stream_);
+}
+
+absl::Status GpuBackend::BeginReplace(const HotReplacement& what, const ExpertShards& bytes,
+                                      const std::vector<std::span<std::byte>>& read_back) {
+  if (replacer_ == nullptr) return ExpertDevice::BeginReplace(what, bytes, read_back);
+  return replacer_->Begin(what, bytes, read_back);
+}
+
+// The next step waits for the last one's end anyway (Recover()), so this may.
+std::vector<FinishedReplacement> GpuBackend::FinishReplaces() {
+  if (replacer_ == nullptr || !replacer_->any_copied() || !failed_.ok()) return {};
+  if (!stream_.Synchronize().ok()) return {};
+  return replacer_->Finish(stream_);
 }
 
 absl::Status GpuBackend::PinHostMemory(std::span<const std::byte> memory) {

@@ -20,6 +20,7 @@
 #include "gpu_attention/cuda/expert_streamer.h"
 #include "gpu_attention/cuda/gpu_layers.h"
 #include "gpu_attention/cuda/hot_pool.h"
+#include "gpu_attention/cuda/hot_replacer.h"
 #include "gpu_attention/cuda/mailbox.h"
 #include "gpu_attention/cuda/runtime.h"
 #include "gpu_attention/cuda/step_inputs.h"
@@ -73,6 +74,10 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
                        const ExpertId* instead_of) override;
   absl::Status ReadHot(LayerId layer, ExpertId expert,
                        const std::vector<std::span<std::byte>>& bytes) override;
+  int32_t spare_places() const override { return replacer_ ? options_.spare_experts : 0; }
+  absl::Status BeginReplace(const HotReplacement& what, const ExpertShards& bytes,
+                            const std::vector<std::span<std::byte>>& read_back) override;
+  std::vector<FinishedReplacement> FinishReplaces() override;
   bool computes_hot_itself() const override { return hot_by_kernel_; }
   absl::Status ComputeExperts(LayerId layer, int part, const RoutedTokens& routed,
                               std::span<const Work> work) override;
@@ -97,6 +102,7 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
   Mailbox mailbox_;
   // Only for models with experts.
   std::optional<HotPool> pool_;
+  std::unique_ptr<HotReplacer> replacer_;  // with spare places
   std::optional<ExpertStreamer> streamer_;
   std::vector<PinnedRegion> pinned_;
 

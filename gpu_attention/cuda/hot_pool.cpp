@@ -22,8 +22,18 @@ void SendExpert(const ShardedLayout& layout, const ExpertShards& bytes, Global<u
   }
 }
 
+void FetchExpert(const ShardedLayout& layout, Global<const uint8_t> from,
+                 const std::vector<std::span<std::byte>>& bytes, Stream& stream) {
+  TANDEM_CHECK(std::ssize(bytes) == layout.n_shards(), "a span for every shard");
+  for (int s = 0; s < layout.n_shards(); ++s) {
+    TANDEM_CHECK(std::ssize(bytes[s]) == layout.block_bytes(s), "a whole shard");
+    stream.CopyToHost<uint8_t>(reinterpret_cast<uint8_t*>(bytes[s].data()), from + layout.offset(s),
+                               layout.block_bytes(s));
+  }
+}
+
 absl::StatusOr<HotPool> HotPool::Create(const ModelShape& shape, const ShardedLayout& layout,
-                                        int32_t capacity) {
+                                        int32_t capacity, int32_t spare) {
   HotPool pool;
   pool.layout_ = layout;
   pool.capacity_ = capacity;
@@ -31,7 +41,8 @@ absl::StatusOr<HotPool> HotPool::Create(const ModelShape& shape, const ShardedLa
   for (int32_t l = 0; l < shape.layers; ++l)
     pool.tables_.emplace_back(shape.is_moe(l) ? shape.experts : 0, -1);
   for (int32_t slot = capacity - 1; slot >= 0; --slot) pool.free_slots_.push_back(slot);
-  const int64_t bytes = capacity * layout.expert_bytes();
+  for (int32_t slot = capacity; slot < capacity + spare; ++slot) pool.spare_slots_.push_back(slot);
+  const int64_t bytes = (capacity + spare) * layout.expert_bytes();
   TANDEM_ASSIGN_OR_RETURN(pool.memory_,
                           DeviceBuffer::Allocate(bytes, absl::StrCat(capacity, " hot experts")));
   const int64_t entries = int64_t{shape.layers} * shape.experts;
@@ -87,13 +98,40 @@ absl::Status HotPool::Read(LayerId layer, ExpertId expert,
   TANDEM_RETURN_IF_ERROR(CheckIds(layer, expert));
   const int32_t slot = slot_of(layer, expert);
   if (slot < 0) return absl::InvalidArgumentError(absl::StrCat(Name(layer, expert), " is not hot"));
-  TANDEM_CHECK(std::ssize(bytes) == layout_.n_shards(), "a span for every shard");
-  for (int s = 0; s < layout_.n_shards(); ++s) {
-    TANDEM_CHECK(std::ssize(bytes[s]) == layout_.block_bytes(s), "a whole shard");
-    stream.CopyToHost<uint8_t>(reinterpret_cast<uint8_t*>(bytes[s].data()),
-                               this->slot(slot) + layout_.offset(s), layout_.block_bytes(s));
-  }
+  FetchExpert(layout_, this->slot(slot), bytes, stream);
   return stream.Synchronize();
+}
+
+absl::Status HotPool::CheckReplacement(const HotReplacement& what) const {
+  TANDEM_RETURN_IF_ERROR(CheckIds(what.layer, what.in));
+  TANDEM_RETURN_IF_ERROR(CheckIds(what.layer, what.out));
+  if (slot_of(what.layer, what.in) >= 0)
+    return absl::InvalidArgumentError(absl::StrCat(Name(what.layer, what.in), " is hot already"));
+  if (slot_of(what.layer, what.out) < 0)
+    return absl::InvalidArgumentError(absl::StrCat(Name(what.layer, what.out), " is not hot"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int32_t> HotPool::TakeSpare(const HotReplacement& what) {
+  TANDEM_RETURN_IF_ERROR(CheckReplacement(what));
+  if (spare_slots_.empty()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no spare place for ", Name(what.layer, what.in)));
+  }
+  const int32_t slot = spare_slots_.back();
+  spare_slots_.pop_back();
+  return slot;
+}
+
+absl::Status HotPool::TurnOver(const HotReplacement& what, int32_t slot, Stream& stream) {
+  TANDEM_RETURN_IF_ERROR(CheckReplacement(what));
+  std::vector<int32_t>& table = tables_[what.layer.value];
+  const int32_t old_slot = table[what.out.value];
+  table[what.out.value] = -1;
+  table[what.in.value] = slot;
+  TANDEM_RETURN_IF_ERROR(SendTable(what.layer, stream));
+  spare_slots_.push_back(old_slot);
+  return absl::OkStatus();
 }
 
 }  // namespace tandem::TANDEM_GPU

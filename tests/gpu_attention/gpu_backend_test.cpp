@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <thread>
 
+#include "gpu_attention/expert_device.h"
 #include "tests/gpu_attention/small_model.h"
 
 namespace tandem {
@@ -171,6 +173,83 @@ TEST(GpuBackend, RefusesWhatItCannotServe) {
   EXPECT_EQ(too_much.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(too_much.status().message()), HasSubstr("latent cache of layer 0"));
 }
+
+// Bytes of experts, one shard each.
+class SomeExperts {
+ public:
+  explicit SomeExperts(const ModelShape& shape)
+      : layout_(shape.hidden, shape.expert_intermediate, 1), memory_(shape.experts) {
+    for (size_t e = 0; e < memory_.size(); ++e) {
+      memory_[e].resize(layout_.expert_bytes());
+      for (size_t i = 0; i < memory_[e].size(); ++i)
+        memory_[e][i] = static_cast<std::byte>(i * 7 + e * 31);
+    }
+  }
+  ExpertShards Shards(int32_t expert) const { return {memory_[expert]}; }
+  const std::vector<std::byte>& bytes(int32_t expert) const { return memory_[expert]; }
+
+ private:
+  ShardedLayout layout_;
+  std::vector<std::vector<std::byte>> memory_;
+};
+
+std::vector<FinishedReplacement> AwaitReplacement(ExpertDevice& device) {
+  for (int i = 0; i < 60000; ++i) {
+    auto finished = device.FinishReplaces();
+    if (!finished.empty()) return finished;
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  return {};
+}
+
+TEST(GpuBackend, AnExpertIsReplacedOnceItsCopyIsComplete) {
+  const ModelShape shape = OddGpuShape();
+  const SomeExperts experts(shape);
+  const auto backend = Create(shape, {.hot_experts = 2, .spare_experts = 1});
+  ExpertDevice& device = *backend->expert_device();
+  EXPECT_EQ(device.hot_capacity(), 2);
+  EXPECT_EQ(device.spare_places(), 1);
+  const LayerId layer{1};
+  for (const int32_t e : {0, 1}) ASSERT_TRUE(device.MakeHot(layer, {e}, experts.Shards(e)).ok());
+  EXPECT_EQ(device.MakeHot(layer, {2}, experts.Shards(2)).code(),
+            absl::StatusCode::kResourceExhausted)
+      << "the spare place is not one for hot experts";
+
+  std::vector<std::byte> back(experts.bytes(0).size());
+  const HotReplacement first = {layer, {0}, {3}};
+  ASSERT_TRUE(device.BeginReplace(first, experts.Shards(3), {back}).ok());
+  EXPECT_EQ(device.BeginReplace({layer, {1}, {2}}, experts.Shards(2), {}).code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(device.IsHot(layer, {0})) << "nothing changes before FinishReplaces()";
+  const auto finished = AwaitReplacement(device);
+  ASSERT_EQ(finished.size(), 1);
+  EXPECT_EQ(finished[0].what, first);
+  EXPECT_EQ(finished[0].status, absl::OkStatus());
+  EXPECT_GT(finished[0].seconds, 0);
+  EXPECT_FALSE(device.IsHot(layer, {0}));
+  EXPECT_TRUE(device.IsHot(layer, {3}));
+  EXPECT_EQ(back, experts.bytes(0));
+  std::vector<std::byte> read(experts.bytes(3).size());
+  ASSERT_TRUE(device.ReadHot(layer, {3}, {read}).ok());
+  EXPECT_EQ(read, experts.bytes(3));
+  ASSERT_TRUE(device.ReadHot(layer, {1}, {read}).ok());
+  EXPECT_EQ(read, experts.bytes(1)) << "the others stay where they are";
+
+  // The old one's place is the spare one now. What changed under way is not undone.
+  EXPECT_EQ(device.BeginReplace({layer, {0}, {2}}, experts.Shards(2), {}).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(device.BeginReplace({layer, {1}, {3}}, experts.Shards(3), {}).code(),
+            absl::StatusCode::kInvalidArgument);
+  ASSERT_TRUE(device.BeginReplace({layer, {3}, {2}}, experts.Shards(2), {}).ok());
+  const ExpertId out{3};
+  ASSERT_TRUE(device.MakeHot(layer, {0}, experts.Shards(0), &out).ok());
+  const auto late = AwaitReplacement(device);
+  ASSERT_EQ(late.size(), 1);
+  EXPECT_EQ(late[0].status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(device.IsHot(layer, {0}));
+  EXPECT_FALSE(device.IsHot(layer, {2}));
+  EXPECT_TRUE(device.BeginReplace({layer, {0}, {2}}, experts.Shards(2), {}).ok());
+}  // the last one still under way
 
 }  // namespace
 }  // namespace tandem
