@@ -19,6 +19,10 @@ constexpr int64_t kGpuReserveBytes = int64_t{2} << 30;
 // The emulated GPU fills its memory when it is taken.
 constexpr int64_t kEmulatedMemoryBytes = int64_t{1} << 30;
 
+// How many hot experts can be on their way in at once: one that is being sent, one that waits to
+// take effect.
+constexpr int32_t kSpareExperts = 2;
+
 int64_t KvPages(const DenseNeeds& needs, int64_t free_bytes) {
   const Footprint footprint = ComputeFootprint(needs.shape, kBf16WeightBytes);
   return ChooseKvPages({.wanted_tokens = needs.kv_tokens,
@@ -51,7 +55,7 @@ GpuBudget BudgetOf(const DenseNeeds& needs, const GpuOptions& gpu) {
   const ModelShape& s = needs.shape;
   const Footprint footprint = ComputeFootprint(s, kBf16WeightBytes);
   return {.dense_bytes = footprint.dense_bytes + footprint.embedding_bytes,
-          .hot_bytes = gpu.hot_experts * footprint.expert_bytes,
+          .hot_bytes = (gpu.hot_experts + gpu.spare_experts) * footprint.expert_bytes,
           .stream_bytes = gpu.stream_buffer_bytes,
           .workspace_bytes = GpuWorkspaceBytes(s, needs.max_rows)};
 }
@@ -62,6 +66,7 @@ absl::StatusOr<CreatedDense> CreateOnGpu(const DenseNeeds& needs, const DeviceOp
   const GpuOptions gpu = {
       .graphs = options.graphs,
       .hot_experts = static_cast<int32_t>(CountExperts(ChooseHotExperts(shape, options))),
+      .spare_experts = options.adapt == AdaptMode::kOn ? kSpareExperts : 0,
       .expert_shards = std::max(1, needs.expert_shards),
       .stream_buffer_bytes = options.stream == StreamExperts::kNever || needs.expert_shards == 0
                                  ? 0

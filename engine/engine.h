@@ -101,6 +101,16 @@ struct StepTotals {
   double seconds = 0;
 };
 
+// What adapting the hot experts has done so far (DeviceOptions::adapt).
+struct AdaptationStats {
+  int64_t rounds = 0;          // in which swaps were looked for
+  int64_t suggested = 0;       // swaps found to pay
+  double expected_gain_s = 0;  // of these, each over the horizon
+  int64_t done = 0, dropped = 0;
+  int64_t bytes = 0;  // sent for those done
+  double copy_s = 0;  // that sending took, beside the steps
+};
+
 // As of the end of the last step.
 struct EngineStats {
   int32_t running = 0, waiting = 0;
@@ -110,6 +120,7 @@ struct EngineStats {
   std::array<int64_t, kPhases> routed_pairs{}, hot_pairs{};
   StepTotals decode_steps;   // in which every row decoded
   StepTotals prefill_steps;  // in which every row was a prompt's
+  AdaptationStats adaptation;
 };
 
 // Log-probability and the five most likely tokens of each given token (none for the first).

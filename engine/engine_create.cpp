@@ -1,4 +1,5 @@
 // Engine::Create: from a checkpoint folder and a machine to a running engine.
+#include <algorithm>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -54,6 +55,27 @@ SplitCosts SplitCostsOf(const ModelShape& shape) {
           .cpu_row_s = 2 * weights / kCpuFlopPerS,
           .send_s = weights * kInt4WeightBytes / kSendBytesPerS,
           .gpu_row_s = 2 * weights / kGpuFlopPerS};
+}
+
+// Null if it is off, or there is nothing to adapt and the device was left to us.
+absl::StatusOr<std::unique_ptr<HotAdaptation>> CreateAdaptation(const DeviceOptions& options,
+                                                                const ModelConfig& config,
+                                                                const HotExperts& hot,
+                                                                Model& model) {
+  if (options.adapt == AdaptMode::kOff) return nullptr;
+  const bool any_hot = std::ranges::any_of(hot, [](const auto& layer) { return !layer.empty(); });
+  if (!any_hot || !model.holds_hot_experts()) {
+    constexpr char kNothing[] = "there are no hot experts on a GPU that could be adapted";
+    if (options.device != Device::kAuto) return absl::InvalidArgumentError(kNothing);
+    LogWarning("{}", kNothing);
+    return nullptr;
+  }
+  AdapterOptions adapter = options.adapter;
+  const SplitCosts costs = SplitCostsOf(config.shape);
+  if (adapter.cpu_expert_s == 0) adapter.cpu_expert_s = costs.cpu_expert_s;
+  if (adapter.send_expert_s == 0) adapter.send_expert_s = costs.send_s;
+  return std::make_unique<HotAdaptation>(options.adapt, IdentityOf(config.shape, config.model_type),
+                                         hot, adapter, model);
 }
 
 std::string Describe(const EngineParts& parts, const EngineOptions& options) {
@@ -140,6 +162,9 @@ absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& wanted) {
                               {.micro_batches = device.micro_batches,
                                .split = {.stream = device.stream, .costs = SplitCostsOf(shape)},
                                .hot_experts_leave_ram = device.hot_experts_leave_ram});
+  TANDEM_ASSIGN_OR_RETURN(
+      parts.adaptation,
+      CreateAdaptation(device, parts.config, ChooseHotExperts(shape, device), *parts.model));
   parts.description = Describe(parts, options);
   parts.options = options;
   LogInfo("{}; {} of memory on 2 MiB pages", parts.description, BytesText(ReadHugePageBytes()));

@@ -37,6 +37,7 @@ EngineLoop::EngineLoop(EngineParts parts, const EngineOptions& options)
       scheduler_({options.max_step_tokens, options.max_sequences}, pages_),
       runner_(*parts_.model, *parts_.team) {
   stats_.kv_pages_total = pages_.total();
+  if (parts_.adaptation != nullptr) runner_.routing().Add(parts_.adaptation->adapter());
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -96,8 +97,11 @@ absl::Status EngineLoop::BetweenSteps(std::function<void()> task) {
 
 absl::Status EngineLoop::ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in) {
   absl::Status replaced;
-  TANDEM_RETURN_IF_ERROR(
-      BetweenSteps([&] { replaced = parts_.model->ReplaceHotExpert(layer, out, in); }));
+  TANDEM_RETURN_IF_ERROR(BetweenSteps([&] {
+    replaced = parts_.model->ReplaceHotExpert(layer, out, in);
+    if (replaced.ok() && parts_.adaptation != nullptr)
+      parts_.adaptation->NoteReplaced(layer, out, in);
+  }));
   return replaced;
 }
 
@@ -168,6 +172,7 @@ void EngineLoop::Run() {
   std::unique_ptr<WorkerTeam::Awake> awake;  // while there is work, the team does not sleep
   while (TakeInbox()) {
     RunBetweenSteps();
+    if (parts_.adaptation != nullptr) parts_.adaptation->BetweenSteps();
     if (awake == nullptr) awake = std::make_unique<WorkerTeam::Awake>(*parts_.team);
     const Clock::time_point now = Clock::now();
     scheduler_.EndInterrupted(now);
@@ -214,6 +219,7 @@ void EngineLoop::Publish(const StepCounts& counts, double seconds) {
   stats_.kv_pages_used = pages_.used();
   stats_.routed_pairs = runner_.routing().pairs().all;
   stats_.hot_pairs = runner_.routing().pairs().hot;
+  if (parts_.adaptation != nullptr) stats_.adaptation = parts_.adaptation->stats();
   stats_.steps += counts.prompt_tokens + counts.generated_tokens > 0;
   if (const int64_t rows = counts.prompt_tokens + counts.decode_rows;
       counts.prompt_tokens == 0 || counts.decode_rows == 0) {

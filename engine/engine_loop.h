@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "engine/engine.h"
+#include "engine/hot_adaptation.h"
 #include "engine/kv_pages.h"
 #include "engine/model.h"
 #include "engine/scheduler.h"
@@ -23,7 +24,8 @@ struct EngineParts {
   ModelConfig config;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<WorkerTeam> team;
-  std::unique_ptr<Model> model;  // computes with `team`
+  std::unique_ptr<Model> model;               // computes with `team`
+  std::unique_ptr<HotAdaptation> adaptation;  // of `model`; null: off
   int64_t kv_pages = 0;
   std::string description;
   EngineOptions options;  // as the plan left them

@@ -41,7 +41,7 @@ absl::Status HotSet::Add(LayerId layer, const std::vector<ExpertId>& experts) {
   return absl::OkStatus();
 }
 
-absl::Status HotSet::Replace(LayerId layer, ExpertId out, ExpertId in) {
+absl::Status HotSet::Check(LayerId layer, ExpertId out, ExpertId in) const {
   const auto exists = [&](ExpertId e) { return e.value >= 0 && e.value < shape_.experts; };
   if (layer.value < 0 || layer.value >= shape_.layers || !shape_.is_moe(layer.value) ||
       !exists(out) || !exists(in) || !device_.IsHot(layer, out) || device_.IsHot(layer, in)) {
@@ -49,14 +49,55 @@ absl::Status HotSet::Replace(LayerId layer, ExpertId out, ExpertId in) {
                                                    " cannot take the place of ", out.value,
                                                    ": the first must be cold, the second hot"));
   }
+  for (const HotReplacement& other : under_way_) {
+    if (other.layer != layer) continue;
+    for (const ExpertId e : {out, in}) {
+      if (e == other.out || e == other.in)
+        return absl::InvalidArgumentError(absl::StrCat("layer ", layer.value, ": expert ", e.value,
+                                                       " is part of an exchange under way"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::span<std::byte>> HotSet::MemoryOf(LayerId layer, ExpertId expert) {
+  std::vector<std::span<std::byte>> memory;
+  for (int s = 0; s < experts_.n_shards(); ++s)
+    memory.push_back(experts_.ShardMemory(layer, expert, s));
+  return memory;
+}
+
+absl::Status HotSet::Replace(LayerId layer, ExpertId out, ExpertId in) {
+  TANDEM_RETURN_IF_ERROR(Check(layer, out, in));
   if (!experts_.IsLoaded(layer, out)) {
-    std::vector<std::span<std::byte>> memory;
-    for (int s = 0; s < experts_.n_shards(); ++s)
-      memory.push_back(experts_.ShardMemory(layer, out, s));
-    TANDEM_RETURN_IF_ERROR(device_.ReadHot(layer, out, memory));
+    TANDEM_RETURN_IF_ERROR(device_.ReadHot(layer, out, MemoryOf(layer, out)));
     experts_.SetLoaded(layer, out);
   }
   return Send(layer, in, &out);
+}
+
+// The checksum of an expert that steps have used was looked at before, so this takes no time.
+absl::Status HotSet::BeginReplace(const HotReplacement& what) {
+  TANDEM_RETURN_IF_ERROR(Check(what.layer, what.out, what.in));
+  const int32_t id = what.in.value;
+  TANDEM_RETURN_IF_ERROR(experts_.EnsureVerified(what.layer, View<const int32_t, 2>(&id, {1, 1})));
+  std::vector<std::span<std::byte>> read_back;
+  if (!experts_.IsLoaded(what.layer, what.out)) read_back = MemoryOf(what.layer, what.out);
+  TANDEM_RETURN_IF_ERROR(
+      device_.BeginReplace(what, experts_.Shards(what.layer, what.in), read_back));
+  under_way_.push_back(what);
+  return absl::OkStatus();
+}
+
+std::vector<FinishedReplacement> HotSet::FinishReplaces() {
+  std::vector<FinishedReplacement> finished = device_.FinishReplaces();
+  for (const auto& [what, status, seconds] : finished) {
+    std::erase(under_way_, what);
+    if (!status.ok()) continue;
+    if (!experts_.IsLoaded(what.layer, what.out)) experts_.SetLoaded(what.layer, what.out);
+    if (leave_ram_) experts_.Release(what.layer, what.in);
+  }
+  return finished;
 }
 
 }  // namespace tandem

@@ -32,13 +32,22 @@ class HotSet {
   // Between two steps. Errors: INVALID_ARGUMENT when `out` is not hot or `in` is, or is unknown.
   absl::Status Replace(LayerId layer, ExpertId out, ExpertId in);
 
+  // The same without waiting (ExpertDevice::BeginReplace()). Errors: besides, RESOURCE_EXHAUSTED
+  // when no spare place is left.
+  absl::Status BeginReplace(const HotReplacement& what);
+  std::vector<FinishedReplacement> FinishReplaces();
+
  private:
   absl::Status Send(LayerId layer, ExpertId expert, const ExpertId* instead_of);
+  absl::Status Check(LayerId layer, ExpertId out, ExpertId in) const;
+  // Where the device is to leave an expert that RAM does not have.
+  std::vector<std::span<std::byte>> MemoryOf(LayerId layer, ExpertId expert);
 
   const ModelShape shape_;
   ExpertDevice& device_;
   CpuExperts& experts_;
   const bool leave_ram_;
+  std::vector<HotReplacement> under_way_;
 };
 
 }  // namespace tandem

@@ -69,6 +69,7 @@ class ExpertAdapter : public RoutingObserver {
   // p_e as above.
   double Use(LayerId layer, ExpertId expert) const;
   int64_t decoded_tokens() const { return tokens_; }
+  const AdapterOptions& options() const { return options_; }
 
  private:
   struct Expert {

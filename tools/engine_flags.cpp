@@ -59,6 +59,11 @@ void EngineFlags::AddDeviceFlags(CLI::App* sub) {
       ->capture_default_str();
   sub->add_flag("--hot-experts-leave-ram", hot_experts_leave_ram,
                 "keep hot experts on the GPU only: RAM and GPU memory add up");
+  sub->add_option("--adapt", adapt,
+                  "let the hot experts follow what decoding uses (on), or only log what would be "
+                  "exchanged (suggest)")
+      ->check(CLI::IsMember({"off", "suggest", "on"}))
+      ->capture_default_str();
   sub->add_option(
          "--stream-experts", stream_experts,
          "long prompts: send experts to the GPU where that is faster (auto), or not, or all")
@@ -87,6 +92,9 @@ DeviceOptions EngineFlags::ToDeviceOptions() const {
   options.memory_bytes = static_cast<int64_t>(gpu_memory_gib * (int64_t{1} << 30));
   options.hot_fraction = hot_experts_percent / 100;
   options.hot_experts_leave_ram = hot_experts_leave_ram;
+  options.adapt = adapt == "on"        ? AdaptMode::kOn
+                  : adapt == "suggest" ? AdaptMode::kSuggest
+                                       : AdaptMode::kOff;
   options.stream = stream_experts == "never"    ? StreamExperts::kNever
                    : stream_experts == "always" ? StreamExperts::kAlways
                                                 : StreamExperts::kAuto;

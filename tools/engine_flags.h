@@ -20,6 +20,7 @@ struct EngineFlags {
   double gpu_memory_gib = 0;
   double hot_experts_percent = 0;
   bool hot_experts_leave_ram = false;
+  std::string adapt = "off";
   std::string stream_experts = "auto";
   double stream_buffer_gib = 1;
   std::string micro_batches = "auto";

@@ -23,7 +23,10 @@ HotReplacer::~HotReplacer() {
 
 absl::Status HotReplacer::Begin(const HotReplacement& what, const ExpertShards& bytes,
                                 const std::vector<std::span<std::byte>>& read_back) {
-  Job job = {.what = what, .bytes = bytes, .read_back = read_back};
+  Job job;
+  job.what = what;
+  job.bytes = bytes;
+  job.read_back = read_back;
   TANDEM_ASSIGN_OR_RETURN(job.slot, pool_.TakeSpare(what));
   job.to = pool_.spare(job.slot);
   job.from = pool_.slot(pool_.slot_of(what.layer, what.out));
