@@ -54,14 +54,14 @@ class Model {
   // without a device that holds experts.
   absl::Status ReplaceHotExpert(LayerId layer, ExpertId out, ExpertId in);
 
-  // Between steps: copies page `from` of the latent cache over page `to`, in all layers.
-  void CopyPage(int32_t from, int32_t to) { dense_->CopyPage(from, to); }
-
   // The same without waiting, as HotSet. REQUIRES: a device that holds experts.
   absl::Status BeginReplace(const HotReplacement& what) { return hot_set_->BeginReplace(what); }
   std::vector<FinishedReplacement> FinishReplaces() { return hot_set_->FinishReplaces(); }
 
   bool holds_hot_experts() const { return hot_set_.has_value(); }
+
+  // Between steps: copies page `from` of the latent cache over page `to`, in all layers.
+  void CopyPage(int32_t from, int32_t to) { dense_->CopyPage(from, to); }
 
   // Told what the router decided in every step that EndStep() follows; null: nobody. The caller
   // begins and ends the steps. Must outlive its use.
