@@ -2,16 +2,16 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <vector>
 
-#include "absl/strings/str_format.h"
+#include "bench/calibration.h"
 #include "core/memory.h"
 #include "core/trace.h"
 #include "core/worker_team.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "placement/footprint.h"
+#include "placement/plan_words.h"
 
 namespace tandem {
 namespace {
@@ -84,23 +84,70 @@ EngineOptions EngineOptionsOf(const E2eOptions& options) {
   return engine;
 }
 
-std::string StepsText(const std::vector<StepRate>& steps) {
-  std::string text;
-  for (const StepRate& s : steps) {
-    const std::string what =
-        s.batch == 0 ? absl::StrFormat("prefill of %d tokens", s.context)
-                     : absl::StrFormat("decode, %d x %d cached tokens", s.batch, s.context);
-    absl::StrAppendFormat(&text, "  %-34s %9.2f tok/s (quartiles %.0f %% apart)\n", what,
-                          s.tok_per_s, 100 * s.spread);
+// What the rates of the machine say, before and after the run.
+class Predictor {
+ public:
+  Predictor(const E2eOptions& options, const ModelShape& shape) : options_(options) {
+    input_ = {.shape = shape,
+              .weight_bits = options.engine.dense_dtype == DenseDType::kInt8 ? 8 : 16,
+              .decode = options.decode_routing,
+              .prefill = options.prefill_routing};
   }
-  return text;
-}
+
+  // Keeps the machine's rates, measured now if that is wanted.
+  absl::Status TakeRates() {
+    if (!options_.machine || (!options_.calibrate && !machines_.empty())) return absl::OkStatus();
+    Machine machine = *options_.machine;
+    if (options_.calibrate) {
+      TANDEM_RETURN_IF_ERROR(Calibrate({.shapes = {input_.shape},
+                                        .weight_bits = {input_.weight_bits},
+                                        .threads = options_.engine.threads,
+                                        .activations = options_.engine.expert_activations,
+                                        .kernel = options_.engine.kernel},
+                                       machine));
+    }
+    machines_.push_back(std::move(machine));
+    return absl::OkStatus();
+  }
+
+  // Once the engine is there: what its plan says.
+  void SetUp(const EngineOptions& engine, bool gpu) {
+    input_.gpu = gpu;
+    input_.chunk = engine.max_step_tokens;
+    input_.stream = gpu && engine.device.stream != StreamExperts::kNever;
+    const size_t cells = static_cast<size_t>(input_.shape.moe_layers()) * input_.shape.experts;
+    input_.where = engine.plan ? ResidencesOf(*engine.plan) : Residences(cells, Residence::kRam);
+  }
+
+  absl::Status Fill(E2eResult& result) const {
+    if (machines_.empty()) return absl::OkStatus();
+    const Machine& machine = machines_.front();
+    TANDEM_RETURN_IF_ERROR(CheckRates(machine, input_.shape, input_.weight_bits, input_.gpu));
+    const int32_t prompt = options_.prompt_tokens;
+    result.predicted_prefill_tok_per_s = PredictRate(input_, machines_, 0, prompt);
+    result.predicted_decode_tok_per_s =
+        PredictRate(input_, machines_, 1, prompt + options_.generate_tokens / 2);
+    for (StepRate& step : result.steps)
+      step.predicted_tok_per_s = PredictRate(input_, machines_, step.batch, step.context);
+    result.predicted_by =
+        options_.calibrate ? "measured before and after this run" : RatesText(machine.rates);
+    return absl::OkStatus();
+  }
+
+ private:
+  const E2eOptions& options_;
+  PredictionInput input_;
+  std::vector<Machine> machines_;
+};
 
 }  // namespace
 
 absl::StatusOr<E2eResult> RunE2e(const E2eOptions& options) {
   E2eResult result;
+  TANDEM_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.engine.model_dir));
+  Predictor predictor(options, config.shape);
   TANDEM_ASSIGN_OR_RETURN(result.roofline, RooflineOf(options.engine.threads));
+  TANDEM_RETURN_IF_ERROR(predictor.TakeRates());
   const Clock::time_point start = Clock::now();
   TANDEM_ASSIGN_OR_RETURN(EngineParts parts, CreateEngineParts(EngineOptionsOf(options)));
   result.load_s = Seconds(start, Clock::now());
@@ -108,6 +155,7 @@ absl::StatusOr<E2eResult> RunE2e(const E2eOptions& options) {
     TANDEM_ASSIGN_OR_RETURN(result.steps, MeasureStepRates(parts, *options.steps));
   }
   const EngineOptions planned = parts.options;
+  predictor.SetUp(planned, parts.model->dense().max_parts() > 1);
   std::unique_ptr<Engine> engine = std::make_unique<EngineLoop>(std::move(parts), planned);
   result.engine = engine->description();
   {
@@ -139,6 +187,7 @@ absl::StatusOr<E2eResult> RunE2e(const E2eOptions& options) {
   engine.reset();  // its threads and memory, before the roofline wants both
   TANDEM_ASSIGN_OR_RETURN(const Roofline after, RooflineOf(options.engine.threads));
   result.roofline.TakeBest(after);
+  TANDEM_RETURN_IF_ERROR(predictor.TakeRates());
 
   const Summary p = Summarize(prefill), d = Summarize(decode);
   result.prefill_tok_per_s = p.median;
@@ -148,47 +197,8 @@ absl::StatusOr<E2eResult> RunE2e(const E2eOptions& options) {
   result.decode_gb_per_s = d.median * result.read_bytes_per_token / 1e9;
   result.decode_fraction_of_roofline = result.decode_gb_per_s / result.roofline.read_gb_per_s;
   result.prefill_gops = 2 * weights_per_token * p.median / 1e9;
+  TANDEM_RETURN_IF_ERROR(predictor.Fill(result));
   return result;
-}
-
-std::string E2eResult::ToText() const {
-  return absl::StrFormat(
-             "engine    %s\n"
-             "load      %.1f s for %.2f GB, peak RSS %.2f GB (%.2f x the checkpoint)\n"
-             "prefill   %.1f tok/s (spread %.0f %%), %.0f GOPS of %.0f\n"
-             "decode    %.2f tok/s (spread %.0f %%), %.1f GB/s of %.1f: %.0f %% of the roofline\n",
-             engine, load_s, checkpoint_bytes / 1e9, peak_rss_bytes / 1e9,
-             static_cast<double>(peak_rss_bytes) / checkpoint_bytes, prefill_tok_per_s,
-             100 * prefill_spread, prefill_gops, roofline.int8_gops, decode_tok_per_s,
-             100 * decode_spread, decode_gb_per_s, roofline.read_gb_per_s,
-             100 * decode_fraction_of_roofline) +
-         StepsText(steps);
-}
-
-std::string E2eResult::ToJson() const {
-  nlohmann::ordered_json rates = nlohmann::ordered_json::array();
-  for (const StepRate& s : steps) {
-    rates.push_back({{"phase", s.batch == 0 ? "prefill" : "decode"},
-                     {"batch", std::max(1, s.batch)},
-                     {"context", s.context},
-                     {"tok_per_s", s.tok_per_s},
-                     {"spread", s.spread}});
-  }
-  const nlohmann::ordered_json json{{"engine", engine},
-                                    {"load_s", load_s},
-                                    {"checkpoint_bytes", checkpoint_bytes},
-                                    {"peak_rss_bytes", peak_rss_bytes},
-                                    {"prefill_tok_per_s", prefill_tok_per_s},
-                                    {"prefill_spread", prefill_spread},
-                                    {"prefill_gops", prefill_gops},
-                                    {"decode_tok_per_s", decode_tok_per_s},
-                                    {"decode_spread", decode_spread},
-                                    {"read_bytes_per_token", read_bytes_per_token},
-                                    {"decode_gb_per_s", decode_gb_per_s},
-                                    {"decode_fraction_of_roofline", decode_fraction_of_roofline},
-                                    {"steps", std::move(rates)},
-                                    {"roofline", nlohmann::ordered_json::parse(roofline.ToJson())}};
-  return json.dump(2);
 }
 
 }  // namespace tandem

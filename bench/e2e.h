@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/predictions.h"
 #include "bench/roofline.h"
 #include "bench/step_rates.h"
 #include "core/status.h"
@@ -21,6 +22,12 @@ struct E2eOptions {
   int32_t runs = 3;                       // medians over these, after one short warm-up
   uint64_t seed = 1;                      // of the random prompts
   std::optional<StepRatesOptions> steps;  // rates by batch and context besides
+  // By whose rates the figures are predicted; none: they are not. The plan is engine.plan.
+  std::optional<Machine> machine;
+  // Measures these rates right before and after the run, on the model's shape; the predicted times
+  // are then the means of both.
+  bool calibrate = false;
+  RoutingCounts decode_routing = {}, prefill_routing = {};  // of a profile, for the prediction
   std::string trace_path;  // Chrome/Perfetto JSON of one more, untimed run; "" for none
 };
 
@@ -37,6 +44,9 @@ struct E2eResult {
   double decode_fraction_of_roofline = 0;  // of the read bandwidth
   double prefill_gops = 0;                 // 2 x weights used per token x prefill rate
   std::string engine;                      // kernels, dtypes, threads
+  // By the cost model; 0: not predicted.
+  double predicted_prefill_tok_per_s = 0, predicted_decode_tok_per_s = 0;
+  std::string predicted_by;  // whose rates: "rates calibrated in this run"
   std::vector<StepRate> steps;
   Roofline roofline;
 
