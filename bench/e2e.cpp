@@ -11,7 +11,6 @@
 #include "core/worker_team.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "placement/footprint.h"
-#include "placement/plan_words.h"
 
 namespace tandem {
 namespace {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+
 namespace tandem {
 
 const ExpertCurve* MachineRates::FindExperts(int32_t hidden, int32_t intermediate) const {
@@ -26,6 +28,20 @@ double SecondsFor(const ExpertCurve& curve, double rows) {
   const auto &low = points[i - 1], &high = points[i];
   const double slope = (high.seconds - low.seconds) / (high.rows - low.rows);
   return low.seconds + slope * (rows - low.rows);
+}
+
+std::string RatesText(const MachineRates& rates) {
+  switch (rates.source) {
+    case MachineRates::Source::kCalibrated:
+      return absl::StrCat("calibrated ", rates.when);
+    case MachineRates::Source::kSpecified:
+      return "as described";
+    case MachineRates::Source::kGuessed:
+      return "guessed";
+    case MachineRates::Source::kUnknown:
+      break;
+  }
+  return "unknown";
 }
 
 }  // namespace tandem

@@ -67,6 +67,9 @@ struct MachineRates {
   const DenseCurve* FindDense(const DenseCurve::Key& key) const;
 };
 
+// How they are known: "calibrated 2026-03-01 12:00", "as described", "guessed".
+std::string RatesText(const MachineRates& rates);
+
 // Seconds for `rows` rows: linear between the points, the last slope behind them. REQUIRES: rows
 // >= 0, at least one point; 0 rows take no time.
 double SecondsFor(const ExpertCurve& curve, double rows);

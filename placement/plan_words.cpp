@@ -60,20 +60,6 @@ std::string Grouped(int64_t n) {
   return text;
 }
 
-std::string RatesText(const MachineRates& rates) {
-  switch (rates.source) {
-    case MachineRates::Source::kCalibrated:
-      return absl::StrCat("calibrated ", rates.when);
-    case MachineRates::Source::kSpecified:
-      return "as described";
-    case MachineRates::Source::kGuessed:
-      return "guessed";
-    case MachineRates::Source::kUnknown:
-      break;
-  }
-  return "unknown";
-}
-
 std::string ProfileText(const ExpertProfile& profile) {
   std::vector<std::string> names;
   for (const LabelProfile& label : profile.labels)

@@ -8,8 +8,6 @@
 
 namespace tandem {
 
-// "calibrated 2026-03-01 12:00", "as described", "guessed"
-std::string RatesText(const MachineRates& rates);
 // "12,345 tokens of 2 labels (code, prose), 3,000 of them held out"
 std::string ProfileText(const ExpertProfile& profile);
 // What was left out and why, what limits, what to mind. `plan` is complete but for its notes.
