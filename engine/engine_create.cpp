@@ -13,7 +13,9 @@
 #include "engine/create_dense.h"
 #include "engine/engine_loop.h"
 #include "engine/hot_set.h"
-#include "placement/footprint.h"
+#include "engine/machine_here.h"
+#include "placement/expert_costs.h"
+#include "placement/machine_file.h"
 
 namespace tandem {
 namespace {
@@ -45,22 +47,25 @@ absl::StatusOr<std::unique_ptr<CpuExperts>> CreateExperts(const EngineOptions& o
                             team);
 }
 
-// First guesses for a GPU on 16 lanes of PCIe 5 beside a server's memory; what the CPU's layers
-// take corrects its half.
+// By the machine's rates; what the CPU's layers take corrects its half. An emulated GPU is taken
+// for a usual one.
 SplitCosts SplitCostsOf(const ModelShape& shape) {
-  const double weights = 3.0 * shape.hidden * shape.expert_intermediate;
-  constexpr double kCpuBytesPerS = 200e9, kCpuFlopPerS = 10e12;
-  constexpr double kSendBytesPerS = 45e9, kGpuFlopPerS = 300e12;
-  return {.cpu_expert_s = weights * kInt4WeightBytes / kCpuBytesPerS,
-          .cpu_row_s = 2 * weights / kCpuFlopPerS,
-          .send_s = weights * kInt4WeightBytes / kSendBytesPerS,
-          .gpu_row_s = 2 * weights / kGpuFlopPerS};
+  if (shape.moe_layers() == 0) return {};
+  Machine machine = MachineHere();
+  if (!machine.gpu) GuessGpuRates(machine.gpu.emplace());
+  constexpr double kManyRows = 256;
+  const ExpertCosts costs(shape, machine, NumaHome::kSharded);
+  return {.cpu_expert_s = costs.CpuSeconds(1),
+          .cpu_row_s = costs.CpuSeconds(kManyRows) / kManyRows,
+          .send_s = costs.SendSeconds(/*beside_cpu=*/true),
+          .gpu_row_s = costs.GpuRowSeconds()};
 }
 
 // Null if it is off, or there is nothing to adapt and the device was left to us.
 absl::StatusOr<std::unique_ptr<HotAdaptation>> CreateAdaptation(const DeviceOptions& options,
                                                                 const ModelConfig& config,
                                                                 const HotExperts& hot,
+                                                                const SplitCosts& costs,
                                                                 Model& model) {
   if (options.adapt == AdaptMode::kOff) return nullptr;
   const bool any_hot = std::ranges::any_of(hot, [](const auto& layer) { return !layer.empty(); });
@@ -71,7 +76,6 @@ absl::StatusOr<std::unique_ptr<HotAdaptation>> CreateAdaptation(const DeviceOpti
     return nullptr;
   }
   AdapterOptions adapter = options.adapter;
-  const SplitCosts costs = SplitCostsOf(config.shape);
   if (adapter.cpu_expert_s == 0) adapter.cpu_expert_s = costs.cpu_expert_s;
   if (adapter.send_expert_s == 0) adapter.send_expert_s = costs.send_s;
   return std::make_unique<HotAdaptation>(options.adapt, IdentityOf(config.shape, config.model_type),
@@ -158,13 +162,14 @@ absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& wanted) {
   TANDEM_RETURN_IF_ERROR(
       Load(*checkpoint, options, dense.backend.get(), experts.get(), *parts.team));
   const DeviceOptions& device = options.device;
+  const SplitCosts costs = SplitCostsOf(shape);
   parts.model = Model::Create(shape, max_rows, std::move(dense.backend), std::move(experts),
                               {.micro_batches = device.micro_batches,
-                               .split = {.stream = device.stream, .costs = SplitCostsOf(shape)},
+                               .split = {.stream = device.stream, .costs = costs},
                                .hot_experts_leave_ram = device.hot_experts_leave_ram});
   TANDEM_ASSIGN_OR_RETURN(
       parts.adaptation,
-      CreateAdaptation(device, parts.config, ChooseHotExperts(shape, device), *parts.model));
+      CreateAdaptation(device, parts.config, ChooseHotExperts(shape, device), costs, *parts.model));
   parts.description = Describe(parts, options);
   parts.options = options;
   LogInfo("{}; {} of memory on 2 MiB pages", parts.description, BytesText(ReadHugePageBytes()));

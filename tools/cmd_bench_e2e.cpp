@@ -19,6 +19,13 @@ struct Options {
 int Run(Options options) {
   options.engine.quiet |= options.json;
   options.bench.engine = options.engine.ToOptions();
+  const auto start = PlanForStart(options.engine.plan, options.bench.engine);
+  if (!start.ok()) return Fail(start.status());
+  if (start->obeyed) options.bench.engine.plan = start->plan;
+  options.bench.machine = start->machine;
+  options.bench.decode_routing = start->decode;
+  options.bench.prefill_routing = start->prefill;
+  if (start->plan && !options.json) std::fputs(PlanSummary(*start->plan).c_str(), stdout);
   if (options.by_step) options.bench.steps = options.steps;
   const auto result = RunE2e(options.bench);
   if (!result.ok()) return Fail(result.status());
@@ -37,6 +44,9 @@ void AddBenchE2e(Commands& commands) {
       "  tandem bench e2e /tmp/k2 --prompt 512 --generate 32 --dense-dtype int8 --json\n"
       "  tandem bench e2e /tmp/k2 --steps --batch 1,8,32 --context 128,4096");
   options->engine.AddTo(sub);
+  options->engine.AddPlanTo(sub);
+  sub->add_flag("--calibrate", options->bench.calibrate,
+                "predict by rates that are measured right before and after the run");
   sub->add_option("--prompt", options->bench.prompt_tokens, "random prompt tokens")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();

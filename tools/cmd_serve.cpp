@@ -52,7 +52,12 @@ int Serve(const Options& options) {
   if (!options.allow_remote) {  // before a minute of loading
     if (const auto status = CheckLoopback(options.address); !status.ok()) return Fail(status);
   }
-  auto engine = Engine::Create(options.engine.ToOptions());
+  EngineOptions engine_options = options.engine.ToOptions();
+  const auto start = PlanForStart(options.engine.plan, engine_options);
+  if (!start.ok()) return Fail(start.status());
+  if (start->obeyed) engine_options.plan = start->plan;
+  if (start->plan) std::fputs(PlanSummary(*start->plan).c_str(), stdout);
+  auto engine = Engine::Create(engine_options);
   if (!engine.ok()) return Fail(engine.status());
   auto server = Server::Start(**engine, ToServerOptions(options));
   if (!server.ok()) return Fail(server.status());
@@ -69,6 +74,7 @@ int Serve(const Options& options) {
   until_interrupted.Wait();
   LogInfo("shutting down; open answers have {} s to end (Ctrl-C again: at once)", options.drain_s);
   (*server)->Shutdown(std::chrono::milliseconds(static_cast<int64_t>(options.drain_s * 1000)));
+  if (start->plan) std::fputs(MeasuredAgainst(*start->plan, (*engine)->stats()).c_str(), stdout);
   return 0;
 }
 
@@ -81,6 +87,7 @@ void AddServe(Commands& commands) {
                                "  tandem serve tools/demo/model --grpc 127.0.0.1:0\n"
                                "  tandem serve k2 --dense-dtype int8 --max-sequences 8");
   options->engine.AddTo(sub);
+  options->engine.AddPlanTo(sub);
   sub->add_option("--grpc", options->address, "listen there; port 0 picks a free one")
       ->type_name("ADDR")
       ->capture_default_str();

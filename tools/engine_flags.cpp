@@ -44,6 +44,13 @@ void EngineFlags::AddTo(CLI::App* sub, bool model_required) {
   sub->add_flag("-q,--quiet", quiet, "no progress output");
 }
 
+void EngineFlags::AddPlanTo(CLI::App* sub) {
+  sub->add_option(
+      "--plan", plan.plan,
+      "set up as this file of `tandem plan -o` says; without it a plan is made at start");
+  sub->add_option("--profile", plan.profile, "what the plan made at start is made from");
+}
+
 void EngineFlags::AddDeviceFlags(CLI::App* sub) {
   sub->add_option("--device", device, "what computes the dense side; emulated is for tests")
       ->check(CLI::IsMember({"auto", "cpu", "cuda", "emulated"}))

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "tools/start_plan.h"
 
 namespace tandem {
 
@@ -31,6 +32,7 @@ struct EngineFlags {
   int max_sequences = 64;
   int max_queue = 256;
   bool quiet = false;
+  PlanFlags plan;
 
   // Whether the command is one that takes the emulated GPU as it is (tests and benches).
   bool takes_emulated = false;
@@ -38,6 +40,8 @@ struct EngineFlags {
   // Adds MODEL and the flags; `model_required` false leaves MODEL optional (chat --server).
   void AddTo(CLI::App* sub, bool model_required = true);
   EngineOptions ToOptions() const;
+  // Besides, --plan and --profile, for commands that start by a plan.
+  void AddPlanTo(CLI::App* sub);
 
  private:
   void AddDeviceFlags(CLI::App* sub);
