@@ -26,22 +26,27 @@ void AppendLines(const ModelIdentity& model, const RoutingCounts& counts, const 
 
 }  // namespace
 
-std::string ProfileCsv(const ExpertProfile& profile) {
+std::string ProfileCsv(const ExpertProfile& profile, const ExportOptions& options) {
   static constexpr const char* kPhaseNames[] = {"prefill", "decode"};
   static constexpr const char* kSplitNames[] = {"train", "held_out"};
   std::string csv = "layer,expert,label,phase,split,hits,mass\n";
-  for (const LabelProfile& label : profile.labels)
-    for (int p = 0; p < kPhases; ++p)
+  for (int l = 0; l < static_cast<int>(profile.labels.size()); ++l) {
+    if (options.label >= 0 && options.label != l) continue;
+    for (int p = 0; p < kPhases; ++p) {
+      if (options.phase && static_cast<int>(*options.phase) != p) continue;
       for (int s = 0; s < kSplits; ++s) {
+        const LabelProfile& label = profile.labels[l];
         const RoutingCounts& counts = label.counts[s][p];
         if (counts.tokens == 0) continue;
         const std::string key = Quoted(label.name) + "," + kPhaseNames[p] + "," + kSplitNames[s];
         AppendLines(profile.model, counts, key, csv);
       }
+    }
+  }
   return csv;
 }
 
-std::string ProfileEplbJson(const ExpertProfile& profile, const EplbOptions& options) {
+std::string ProfileEplbJson(const ExpertProfile& profile, const ExportOptions& options) {
   const Phase* phase = options.phase ? &*options.phase : nullptr;
   const RoutingCounts counts = SumCounts(profile, options.label, nullptr, phase);
   const int64_t experts = profile.model.experts;

@@ -140,7 +140,8 @@ std::string ReuseBars(const ProfileReport& report) {
   for (const ReusePoint& point : report.reuse) {
     absl::StrAppendFormat(&text, "  %8s   %5.1f %%      %5.1f %%  %s\n", Thousands(point.tokens),
                           100 * point.share, 100 * point.independent, Bar(point.share, 24));
-    if (point.share > 0.995 && point.independent > 0.995) break;
+    // Nothing more comes.
+    if (point.share > report.reuse.back().share - 5e-4 && point.independent > 1 - 5e-4) break;
   }
   return text + "\n";
 }

@@ -54,5 +54,7 @@ void AddBenchE2e(Commands& commands);
 void AddBenchMoe(Commands& commands);
 void AddBenchHandoff(Commands& commands);
 void AddBenchRoofline(Commands& commands);
+void AddProfileShow(Commands& commands);
+void AddProfileExport(Commands& commands);
 
 }  // namespace tandem

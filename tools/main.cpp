@@ -36,6 +36,8 @@ int main(int argc, char** argv) {
   tandem::AddBenchMoe(commands);
   tandem::AddBenchHandoff(commands);
   tandem::AddBenchRoofline(commands);
+  tandem::AddProfileShow(commands);
+  tandem::AddProfileExport(commands);
 
   if (argc > 1 && argv[1][0] != '-' && !HasSubcommand(app, argv[1])) {
     std::fprintf(stderr, "tandem: unknown command '%s'; see tandem --help\n", argv[1]);

@@ -146,8 +146,9 @@ function drawDistinct(box) {
 }
 
 function drawReuse(box) {
-  // Up to where (nearly) all are.
-  const end = report.reuse.findIndex((p) => p.share > 0.999 && p.independent > 0.999);
+  // Up to where nothing more comes.
+  const all = report.reuse.length ? report.reuse[report.reuse.length - 1].share : 0;
+  const end = report.reuse.findIndex((p) => p.share > all - 0.0005 && p.independent > 0.9995);
   const points = report.reuse.slice(0, end < 0 ? undefined : Math.max(end + 1, 2));
   if (!points.length) return nothing(box, 'No decoded tokens were recorded.');
   const line = (key) => points.map((p) => [p.less_than_tokens, p[key]]);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "tests/placement/sample_profile.h"
@@ -37,8 +38,14 @@ TEST(ProfileExport, CsvIsComplete) {
             "2,1,\"a \"\"b\"\", c\",decode,held_out,0,0\n");
 }
 
+TEST(ProfileExport, CsvOfOnePhase) {
+  const std::string csv = ProfileCsv(TwoExperts(), {.label = 0, .phase = Phase::kDecode});
+  EXPECT_THAT(csv, testing::Not(testing::HasSubstr("prefill")));
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 4);
+}
+
 TEST(ProfileExport, EplbCountsAllLayersOfTheModel) {
-  const json all = json::parse(ProfileEplbJson(TwoExperts(), {}));
+  const json all = json::parse(ProfileEplbJson(TwoExperts()));
   EXPECT_EQ(all["logical_count"], json::parse("[[0,0],[5,1],[3,3]]"));
   EXPECT_EQ(all["tokens"], 6);
   const json decode = json::parse(ProfileEplbJson(TwoExperts(), {.phase = Phase::kDecode}));

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "placement/profile_file.h"
 #include "placement/profile_page.h"
 #include "placement/text_bars.h"
 #include "tests/placement/sample_profile.h"
@@ -23,6 +24,11 @@ const SampleOptions kSmall = {.layers = 6,
                               .top_k = 4,
                               .prefill_tokens = 900,
                               .decode_tokens = 600};
+
+TEST(SampleProfile, IsOneThatCouldHaveBeenRecorded) {
+  EXPECT_TRUE(CheckProfile(MakeSampleProfile(kSmall)).ok())
+      << CheckProfile(MakeSampleProfile(kSmall));
+}
 
 TEST(ProfileReport, HitRatesAreOfHeldOutTokensOnly) {
   ExpertProfile profile = MakeSampleProfile(kSmall);

@@ -98,19 +98,41 @@ class Maker {
     profile_.labels.push_back(std::move(label));
   }
 
-  void FillSteps() {
-    for (int i = 0; i < 10; ++i) {
-      const double rows = 1.4 * std::exp2(i);
+  // A tenth of all rows in steps of 1, 2, 4, ..., 512 rows, and what is left over one by one.
+  void FillDistinct() {
+    int64_t left = profile_.tokens();
+    for (int i = 9; i >= 0; --i) {
+      const int64_t rows = int64_t{1} << i;
+      const int64_t steps = i == 0 ? left : profile_.tokens() / 10 / rows;
       const double share = static_cast<double>(options_.top_k) / options_.experts;
-      const double distinct = options_.experts * (1 - std::pow(1 - share, 0.8 * rows));
+      const double distinct =
+          options_.experts * (1 - std::pow(1 - share, 0.8 * static_cast<double>(rows)));
       profile_.distinct[i] = {
-          .steps = 50, .rows = std::llround(50 * rows), .distinct = 50 * distinct};
+          .steps = steps, .rows = steps * rows, .distinct = static_cast<double>(steps) * distinct};
+      left -= steps * rows;
     }
-    for (size_t i = 0; i < profile_.reuse.size(); ++i)
-      profile_.reuse[i] =
-          std::llround(400 * std::exp(-0.08 * std::pow(i % kReuseBuckets - 4.0, 2)));
-    profile_.pair_tokens = 500;
-    for (int i = 0; i < 14 && profile_.model.moe_layers() > 1; ++i)
+  }
+
+  void FillReuse() {
+    int64_t decoded = 0;
+    for (const ProfileWindow& window : profile_.windows) decoded += window.tokens;
+    for (int layer = 0; layer < profile_.model.moe_layers(); ++layer) {
+      int64_t left = decoded * options_.top_k;
+      int64_t* reuse = &profile_.reuse[int64_t{layer} * kReuseBuckets];
+      for (int i = 0; i < kReuseBuckets; ++i) {
+        reuse[i] =
+            std::llround(0.25 * std::exp(-0.2 * std::pow(i - 4.0, 2)) * static_cast<double>(left));
+        left -= reuse[i];
+      }
+      reuse[kReuseBuckets - 1] += left;
+    }
+  }
+
+  void FillSteps() {
+    FillDistinct();
+    FillReuse();
+    profile_.pair_tokens = std::min<int64_t>(500, profile_.tokens());
+    for (int i = 0; i < 14 && profile_.pair_tokens > 54 && profile_.model.moe_layers() > 1; ++i)
       profile_.pairs.push_back({.moe_layer = i % (profile_.model.moe_layers() - 1),
                                 .next_layer = i % 3 == 0,
                                 .first = i % options_.experts,

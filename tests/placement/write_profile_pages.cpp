@@ -22,9 +22,6 @@ bool WritePages(const std::string& folder) {
   one.labels = {"only"};
   one.held_out = false;
   ExpertProfile empty = MakeSampleProfile({.layers = 5, .experts = 16, .top_k = 2, .labels = {}});
-  empty.distinct = {};
-  empty.reuse.assign(empty.reuse.size(), 0);
-  empty.pairs.clear();
   return WritePage(folder + "/large.html", MakeSampleProfile({}), "k2.profile") &&
          WritePage(folder + "/hostile.html", MakeSampleProfile(hostile),
                    "</title><img src=x>{{data}}") &&
