@@ -51,7 +51,8 @@ void HotAdaptation::Suggest(const std::vector<ExpertSwap>& swaps) {
   stats_.expected_gain_s += gain_s;
   const ExpertSwap& first = swaps.front();
   LogInfo(
-      "hot experts, after {} decoded tokens: {} to exchange {} ({:.1f} MB) for {:.3f} s less over the "
+      "hot experts, after {} decoded tokens: {} to exchange {} ({:.1f} MB) for {:.3f} s less over "
+      "the "
       "next "
       "{} tokens; the first: layer {}, {} for {}",
       adapter_->decoded_tokens(), mode_ == AdaptMode::kOn ? "begins" : "suggests", swaps.size(),

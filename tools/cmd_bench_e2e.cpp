@@ -25,7 +25,7 @@ int Run(Options options) {
   options.bench.machine = start->machine;
   options.bench.decode_routing = start->decode;
   options.bench.prefill_routing = start->prefill;
-  if (start->plan && !options.json) std::fputs(PlanSummary(*start->plan).c_str(), stdout);
+  if (start->plan && !options.json) std::fputs(PlanSummary(*start).c_str(), stdout);
   if (options.by_step) options.bench.steps = options.steps;
   const auto result = RunE2e(options.bench);
   if (!result.ok()) return Fail(result.status());

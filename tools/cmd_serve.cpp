@@ -56,7 +56,8 @@ int Serve(const Options& options) {
   const auto start = PlanForStart(options.engine.plan, engine_options);
   if (!start.ok()) return Fail(start.status());
   if (start->obeyed) engine_options.plan = start->plan;
-  if (start->plan) std::fputs(PlanSummary(*start->plan).c_str(), stdout);
+  if (start->plan) std::fputs(PlanSummary(*start).c_str(), stdout);
+  std::fflush(stdout);
   auto engine = Engine::Create(engine_options);
   if (!engine.ok()) return Fail(engine.status());
   auto server = Server::Start(**engine, ToServerOptions(options));

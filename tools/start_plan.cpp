@@ -121,9 +121,10 @@ absl::StatusOr<StartPlan> PlanForStart(const PlanFlags& flags, const EngineOptio
   return start;
 }
 
-std::string PlanSummary(const Plan& plan) {
-  std::string text = absl::StrFormat("plan     dense side on the %s, cache of %d tokens",
-                                     plan.gpu ? "GPU" : "CPU", plan.kv_tokens);
+std::string PlanSummary(const StartPlan& start) {
+  const Plan& plan = *start.plan;
+  std::string text = absl::StrCat("plan     dense side on the ", plan.gpu ? "GPU" : "CPU");
+  if (start.obeyed) absl::StrAppendFormat(&text, ", cache of %d tokens", plan.kv_tokens);
   if (plan.gpu) {
     absl::StrAppendFormat(&text, ", %d hot experts (%s hit rate %.1f %%)", plan.hot_experts(),
                           plan.hit_rate_held_out ? "held-out" : "expected",

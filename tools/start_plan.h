@@ -31,7 +31,8 @@ struct StartPlan {
 absl::StatusOr<StartPlan> PlanForStart(const PlanFlags& flags, const EngineOptions& engine);
 
 // A few lines: what lies where, and the predicted rates.
-std::string PlanSummary(const Plan& plan);
+// REQUIRES: there is a plan.
+std::string PlanSummary(const StartPlan& start);
 
 // What decode and prefill steps took so far against what the plan predicts for such steps; ""
 // before anything was computed.
