@@ -60,35 +60,37 @@ struct Point {
 
 // Attention behind many cached tokens, beside the same rows without.
 struct LongContext {
-  Samples one, many, slice;  // seconds per row and cached token
+  struct Pair {
+    Samples behind, alone;
+    // Seconds per row and cached token.
+    double PerToken(int32_t rows) const {
+      return std::max(0.0, behind.Typical() - alone.Typical()) / kLongContext / rows;
+    }
+  };
+  Pair one, many, slice;
   double one_run_s = 0;
 
   absl::Status Visit(const Rounds& rounds, int round, DenseStep& step) {
-    double one_s = 0, many_s = 0, slice_s = 0;
+    double seconds[6] = {};
     const auto run = [&]() -> absl::StatusOr<double> {
       const auto begin = CalibrationClock::now();
-      const auto decode = [&](int32_t rows, int32_t cached) {
-        return step.DecodeAttention(rows, cached);
-      };
-      const auto prefill = [&](int32_t rows, int32_t cached) { return step.Prefill(rows, cached); };
-      TANDEM_ASSIGN_OR_RETURN(one_s, PerToken(1, decode));
-      TANDEM_ASSIGN_OR_RETURN(many_s, PerToken(DenseStep::kMostSequences, decode));
-      TANDEM_ASSIGN_OR_RETURN(slice_s, PerToken(kSliceRows, prefill));
+      for (int i = 0; i < 6; ++i) {
+        const int32_t cached = i % 2 == 0 ? kLongContext : 0;
+        TANDEM_ASSIGN_OR_RETURN(const DenseStepTimes times,
+                                i < 2   ? step.DecodeAttention(1, cached)
+                                : i < 4 ? step.DecodeAttention(DenseStep::kMostSequences, cached)
+                                        : step.Prefill(kSliceRows, cached));
+        seconds[i] = times.attention_s;
+      }
       return SecondsSince(begin);
     };
     return rounds.Visit(round, one_run_s, run, [&] {
-      one.Add(one_s);
-      many.Add(many_s);
-      slice.Add(slice_s);
+      Pair* const pairs[] = {&one, &many, &slice};
+      for (int i = 0; i < 3; ++i) {
+        pairs[i]->behind.Add(seconds[2 * i]);
+        pairs[i]->alone.Add(seconds[2 * i + 1]);
+      }
     });
-  }
-
- private:
-  template <class Attend>
-  static absl::StatusOr<double> PerToken(int32_t rows, const Attend& attend) {
-    TANDEM_ASSIGN_OR_RETURN(const DenseStepTimes behind, attend(rows, kLongContext));
-    TANDEM_ASSIGN_OR_RETURN(const DenseStepTimes alone, attend(rows, 0));
-    return (behind.attention_s - alone.attention_s) / kLongContext / rows;
   }
 };
 
@@ -112,21 +114,6 @@ void Store(const std::vector<Point>& points, double head_scale, DenseCurve& curv
   }
 }
 
-DenseCurve::Key KeyOf(const ModelShape& s, int32_t weight_bits) {
-  return {.hidden = s.hidden,
-          .heads = s.heads,
-          .q_lora_rank = s.q_lora_rank,
-          .kv_lora_rank = s.kv_lora_rank,
-          .qk_nope_dim = s.qk_nope_dim,
-          .qk_rope_dim = s.qk_rope_dim,
-          .v_dim = s.v_dim,
-          .dense_intermediate = s.dense_intermediate,
-          .shared_intermediate = s.shared_intermediate(),
-          .experts = s.experts,
-          .vocab = s.vocab,
-          .weight_bits = weight_bits};
-}
-
 double OperationsPerRow(const ModelShape& s) {
   return s.dense_layers > 0 ? 6.0 * s.hidden * s.dense_intermediate
                             : 6.0 * s.hidden * s.shared_intermediate();
@@ -141,17 +128,18 @@ absl::StatusOr<DenseCalibration> CalibrateDense(const ModelShape& shape, int32_t
   std::vector<Point> points(kPoints);
   for (size_t i = 0; i < kPoints; ++i) points[i].rows = kRows[i];
   LongContext behind;
-  const Rounds rounds(seconds / (2 * kPoints + 1));
+  const Rounds rounds(seconds / (2 * kPoints + 4));
+  const Rounds long_rounds(4 * seconds / (2 * kPoints + 4));  // differences need more runs
   for (int round = 0; round < Rounds::kMost; ++round) {
     for (Point& point : points) TANDEM_RETURN_IF_ERROR(point.Visit(rounds, round, step));
-    TANDEM_RETURN_IF_ERROR(behind.Visit(rounds, round, step));
+    TANDEM_RETURN_IF_ERROR(behind.Visit(long_rounds, round, step));
   }
   DenseCalibration result;
-  result.curve.key = KeyOf(shape, weight_bits);
+  result.curve.key = DenseKeyOf(shape, weight_bits);
   Store(points, static_cast<double>(shape.vocab) / cut.vocab, result.curve);
-  result.curve.decode_kv_s = behind.many.Typical();
-  result.curve.decode_one_kv_s = behind.one.Typical();
-  result.curve.prefill_kv_s = behind.slice.Typical();
+  result.curve.decode_kv_s = behind.many.PerToken(DenseStep::kMostSequences);
+  result.curve.decode_one_kv_s = behind.one.PerToken(1);
+  result.curve.prefill_kv_s = behind.slice.PerToken(kSliceRows);
   const DenseCurve::Point& last = result.curve.points.back();
   result.gflops = OperationsPerRow(cut) * last.rows /
                   (cut.dense_layers > 0 ? last.dense_mlp_s : last.moe_s) * 1e-9;

@@ -126,6 +126,11 @@ class Calibration {
 
 absl::Status Calibrate(const CalibrationOptions& options, Machine& machine) {
   Machine measured = machine;
+  if (machine.rates.source == MachineRates::Source::kGuessed) {
+    // What is not measured shall not pass for it.
+    measured.rates = {};
+    for (MachineNode& node : measured.nodes) node.read_gb_per_s = 0;
+  }
   absl::Status status;
   std::thread([&] { status = Calibration(options, measured).Run(); }).join();
   TANDEM_RETURN_IF_ERROR(status);

@@ -26,7 +26,6 @@ struct CalibrationOptions {
   ExpertActivations activations = ExpertActivations::kInt8;
   std::string kernel;     // of the experts; "" = best for this CPU
   std::string disk_path;  // a large file on the disk that holds the experts; "": not measured
-  bool gpu = false;       // measure the first GPU, too, if this build has one
   // Shares of the usual time to spend; a tenth is enough to see that everything works.
   double effort = 1;
   std::function<void(const std::string&)> on_part;  // told what is measured next

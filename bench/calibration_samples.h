@@ -28,13 +28,14 @@ class Samples {
  public:
   void Add(double seconds) { seconds_.push_back(seconds); }
   bool empty() const { return seconds_.empty(); }
-  // The median; 0 if there are none.
+  // The median, of those that took less than twice the fastest: the others were interrupted. 0 if
+  // there are none.
   double Typical() const {
     if (seconds_.empty()) return 0;
     std::vector<double> sorted = seconds_;
-    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    return *middle;
+    std::ranges::sort(sorted);
+    const auto end = std::ranges::upper_bound(sorted, 2 * sorted.front());
+    return sorted[static_cast<size_t>(end - sorted.begin()) / 2];
   }
 
  private:

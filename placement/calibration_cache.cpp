@@ -101,8 +101,10 @@ std::string CacheFolder() {
   return absl::StrCat(home.empty() ? "." : home, "/.cache/tandem");
 }
 
-// Curves that `rates` has none of its own for.
+// What `rates` has nothing of its own for: curves of other shapes, rates not measured this time.
 void KeepOthers(const MachineRates& others, MachineRates& rates) {
+  if (rates.disk_gb_per_s == 0) rates.disk_gb_per_s = others.disk_gb_per_s;
+  if (rates.cross_node_gb_per_s == 0) rates.cross_node_gb_per_s = others.cross_node_gb_per_s;
   for (const ExpertCurve& curve : others.experts)
     if (rates.FindExperts(curve.hidden, curve.intermediate) == nullptr)
       rates.experts.push_back(curve);

@@ -59,7 +59,10 @@ Work DenseCosts::Attention(int64_t rows, bool prompt) const {
 
 Work DenseCosts::DecodeCache(int64_t rows, int64_t context) const {
   const double pairs = static_cast<double>(rows) * static_cast<double>(context);
-  if (curve_) return {pairs * curve_->decode_kv_s, true};
+  if (curve_) {
+    const bool one = rows == 1 && curve_->decode_one_kv_s > 0;
+    return {pairs * (one ? curve_->decode_one_kv_s : curve_->decode_kv_s), true};
+  }
   const double read_s = pairs * 2 * shape_.cache_dim() / bytes_per_s_;
   if (gpu_) return {read_s, true};
   const double flop = 2.0 * shape_.heads * (shape_.cache_dim() + shape_.kv_lora_rank);

@@ -14,8 +14,9 @@
 #include "engine/checkpoint/weight_reader.h"
 #include "gpu_attention/gpu_query.h"
 #include "placement/footprint.h"
-#include "placement/machine.h"
+#include "placement/machine_file.h"
 #include "tools/command.h"
+#include "tools/doctor_rates.h"
 
 namespace tandem {
 namespace {
@@ -33,6 +34,8 @@ struct DoctorOptions {
   std::string model;
   int64_t context = 0;  // 0: what the model allows, at most kDefaultContext
   bool measure = true;
+  bool calibrate = false;
+  std::vector<int32_t> weight_bits = {16, 8};  // of a calibration
   bool json = false;
 };
 
@@ -217,8 +220,20 @@ void PrintModel(const DoctorOptions& options, const ModelReport& r, double gb_pe
   }
 }
 
+absl::Status Calibrate(const DoctorOptions& options) {
+  DoctorCalibration calibration{.weight_bits = options.weight_bits};
+  if (!options.model.empty()) {
+    TANDEM_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model));
+    calibration.shape = config.shape;
+    calibration.disk_path = LargestFile(options.model);
+  }
+  return CalibrateThisMachine(calibration);
+}
+
 int Doctor(const DoctorOptions& options) {
-  const Machine machine = DetectMachine();
+  if (options.calibrate)
+    if (const absl::Status status = Calibrate(options); !status.ok()) return Fail(status);
+  const Machine machine = ThisMachine(FirstGpu());
   std::vector<Finding> findings;
   CheckSetup(machine, findings);
 
@@ -237,7 +252,7 @@ int Doctor(const DoctorOptions& options) {
   bool fatal = false;
   for (const Finding& f : findings) fatal |= f.fatal;
   if (options.json) {
-    Json json{{"machine", MachineJson(machine)}};
+    Json json{{"machine", MachineJson(machine)}, {"rates", RatesJson(machine)}};
     if (gb_per_s > 0) json["read_gb_per_s"] = gb_per_s;
     if (readable) {
       json["model"] = {{"bf16", FootprintJson(report.bf16, report.need_bf16)},
@@ -253,6 +268,7 @@ int Doctor(const DoctorOptions& options) {
   }
   PrintMachine(machine, gb_per_s);
   if (readable) PrintModel(options, report, gb_per_s);
+  PrintRates(machine);
   std::printf("\n");
   for (const Finding& f : findings)
     std::printf("%s %s\n", f.fatal ? "PROBLEM:" : "note:", f.text.c_str());
@@ -267,13 +283,22 @@ void AddDoctor(Commands& commands) {
   auto options = std::make_shared<DoctorOptions>();
   CLI::App* sub =
       commands.Add("doctor", "what this machine is, and whether MODEL will run on it",
-                   "  tandem doctor\n  tandem doctor /models/kimi-k2.6 --context 131072");
+                   "  tandem doctor\n  tandem doctor /models/kimi-k2.6 --context 131072\n"
+                   "  tandem doctor /models/kimi-k2.6 --calibrate");
   sub->add_option("model", options->model, "checkpoint folder to examine")->type_name("MODEL");
   sub->add_option("--context", options->context,
                   "tokens of cache to plan for; default: the model's most, up to 32768")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 32));
   sub->add_flag("!--no-measure", options->measure,
                 "do not measure the memory bandwidth (a second)");
+  sub->add_flag("--calibrate", options->calibrate,
+                "measure what plans are made from, for MODEL (default: Kimi K2.6 and a small one), "
+                "and keep it in $TANDEM_CACHE or ~/.cache/tandem; up to a minute");
+  sub->add_option("--weight-bits", options->weight_bits,
+                  "with --calibrate: of the dense side, 16 (BF16), 8 (INT8) or both")
+      ->delimiter(',')
+      ->check(CLI::IsMember({16, 8}))
+      ->capture_default_str();
   sub->add_flag("--json", options->json, "machine-readable");
   commands.OnRun(sub, [options] { return Doctor(*options); });
 }

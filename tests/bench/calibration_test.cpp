@@ -91,9 +91,10 @@ TEST(Calibration, CurvesRise) {
         EXPECT_GE(curve.points[i].*member, curve.points[i - 1].*member);
       EXPECT_GT(curve.points.back().*member, 4 * (curve.points.front().*member));
     }
-    EXPECT_GT(curve.decode_kv_s, 0);
-    EXPECT_GT(curve.decode_one_kv_s, 0);
-    EXPECT_GT(curve.prefill_kv_s, 0);
+    // Differences: on a busy machine one of them may drown.
+    EXPECT_GE(curve.decode_kv_s, 0);
+    EXPECT_GE(curve.decode_one_kv_s, 0);
+    EXPECT_GT(curve.decode_kv_s + curve.decode_one_kv_s + curve.prefill_kv_s, 0);
   }
   EXPECT_EQ(machine.rates.dense[0].key.weight_bits, 16);
   EXPECT_EQ(machine.rates.dense[1].key.weight_bits, 8);
@@ -151,11 +152,11 @@ TEST(CalibrationSamples, AscendingByMeansOfNeighbours) {
   EXPECT_THAT(values, ElementsAre(1, 2.5, 2.5, 4, 4, 4, 9));
 }
 
-TEST(CalibrationSamples, Median) {
+TEST(CalibrationSamples, MedianWithoutInterruptions) {
   Samples samples;
   EXPECT_EQ(samples.Typical(), 0);
-  for (const double s : {9.0, 1.0, 2.0}) samples.Add(s);
-  EXPECT_EQ(samples.Typical(), 2);
+  for (const double s : {1.9, 1.0, 1.2, 50.0, 60.0, 70.0}) samples.Add(s);
+  EXPECT_EQ(samples.Typical(), 1.2);
 }
 
 TEST(CalibrationSamples, LongPointsRunOnceShortOnesOften) {

@@ -270,7 +270,9 @@ TEST_F(CalibrationCache, SavedAndFoundAgain) {
 }
 
 TEST_F(CalibrationCache, CurvesOfOtherShapesStay) {
-  ASSERT_TRUE(SaveCalibration(Calibrated(64)).ok());
+  Machine first = Calibrated(64);
+  first.rates.disk_gb_per_s = 7.5;
+  ASSERT_TRUE(SaveCalibration(first).ok());
   Machine other = Calibrated(96);
   other.rates.experts.push_back({.hidden = 64, .intermediate = 32, .points = {{1, 0.125}}});
   ASSERT_TRUE(SaveCalibration(other).ok());
@@ -278,6 +280,7 @@ TEST_F(CalibrationCache, CurvesOfOtherShapesStay) {
   EXPECT_EQ(machine.rates.experts.size(), 2u);
   EXPECT_EQ(machine.rates.dense.size(), 2u);
   EXPECT_EQ(machine.rates.FindExperts(64, 32)->points[0].seconds, 0.125);  // the newer one
+  EXPECT_EQ(machine.rates.disk_gb_per_s, 7.5);
 }
 
 TEST_F(CalibrationCache, IdIsOfTheHardwareAlone) {
