@@ -24,6 +24,7 @@
 #include "engine/text/chat_format.h"
 #include "engine/text/tokenizer.h"
 #include "gpu_attention/dense_backend.h"
+#include "placement/model_identity.h"
 #include "placement/routing_observer.h"
 
 namespace tandem {
@@ -162,6 +163,8 @@ class Engine {
 
   virtual const Tokenizer& tokenizer() const = 0;
   virtual const ModelConfig& config() const = 0;
+  // Which model this is, to profiles and plans.
+  virtual const ModelIdentity& identity() const = 0;
   virtual int64_t max_context() const = 0;  // tokens a single sequence may reach
   virtual EngineStats stats() const = 0;
   virtual std::string description() const = 0;  // kernels, dtypes, threads: one line

@@ -122,9 +122,9 @@ absl::Status Load(const Checkpoint& checkpoint, const EngineOptions& options, De
   return LoadModel(checkpoint, dense, experts, team, load);
 }
 
-absl::StatusOr<EngineOptions> WithPlan(const Checkpoint& checkpoint, const EngineOptions& options) {
+absl::StatusOr<EngineOptions> WithPlan(const ModelIdentity& identity,
+                                       const EngineOptions& options) {
   if (options.plan == nullptr) return options;
-  TANDEM_ASSIGN_OR_RETURN(const ModelIdentity identity, IdentifyModel(checkpoint));
   TANDEM_ASSIGN_OR_RETURN(EngineOptions planned, ApplyPlan(*options.plan, identity, options));
   TANDEM_RETURN_IF_ERROR(Validate(planned));
   return planned;
@@ -136,8 +136,9 @@ absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& wanted) {
   TANDEM_RETURN_IF_ERROR(Validate(wanted));
   TANDEM_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                           Checkpoint::Open(wanted.model_dir));
-  TANDEM_ASSIGN_OR_RETURN(const EngineOptions options, WithPlan(*checkpoint, wanted));
   EngineParts parts;
+  TANDEM_ASSIGN_OR_RETURN(parts.identity, IdentifyModel(*checkpoint));
+  TANDEM_ASSIGN_OR_RETURN(const EngineOptions options, WithPlan(parts.identity, wanted));
   parts.config = checkpoint->config();
   const ModelShape& shape = parts.config.shape;
   TANDEM_ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::Load(options.model_dir));

@@ -22,6 +22,7 @@ namespace tandem {
 // What an engine is made of: files and machine for Create(), fakes for tests.
 struct EngineParts {
   ModelConfig config;
+  ModelIdentity identity;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<WorkerTeam> team;
   std::unique_ptr<Model> model;               // computes with `team`
@@ -49,6 +50,7 @@ class EngineLoop : public Engine {
   absl::Status BetweenSteps(std::function<void()> task) override;
   const Tokenizer& tokenizer() const override { return *parts_.tokenizer; }
   const ModelConfig& config() const override { return parts_.config; }
+  const ModelIdentity& identity() const override { return parts_.identity; }
   int64_t max_context() const override { return max_context_; }
   EngineStats stats() const override;
   std::string description() const override { return parts_.description; }

@@ -13,6 +13,7 @@ struct Limits {
   // About 100,000 tokens.
   int64_t max_unread_bytes = 2 << 20;
 
+  int32_t max_label_bytes = 64;
   int32_t max_stop_strings = 16;
   int32_t max_stop_bytes = 256;  // of one stop string
   int32_t max_stop_token_ids = 64;

@@ -33,6 +33,15 @@ absl::Status CheckStops(const v1::OutputOptions& output, const Limits& limits) {
   return absl::OkStatus();
 }
 
+absl::Status SetLabel(const std::string& label, const Limits& limits, GenerationRequest& to) {
+  if (label.size() > static_cast<size_t>(limits.max_label_bytes)) {
+    return Bad("label", absl::StrCat(label.size(), " bytes long"), "at most ",
+               limits.max_label_bytes, " bytes");
+  }
+  to.label = label;
+  return absl::OkStatus();
+}
+
 absl::Status SetSampling(const v1::Sampling& from, const Limits& limits, SamplingParams& to) {
   if (from.has_temperature()) to.temperature = from.temperature();
   if (from.has_top_p()) to.top_p = from.top_p();
@@ -92,6 +101,7 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const v1::GenerateRequest&
   GenerationRequest result;
   TANDEM_RETURN_IF_ERROR(SetSampling(request.sampling(), limits, result.sampling));
   TANDEM_RETURN_IF_ERROR(SetOutput(request.output(), tokenizer, limits, result));
+  TANDEM_RETURN_IF_ERROR(SetLabel(request.label(), limits, result));
   if (request.has_skip_special_tokens()) result.skip_special = request.skip_special_tokens();
   switch (request.prompt_case()) {
     case v1::GenerateRequest::kText:
@@ -123,6 +133,7 @@ absl::StatusOr<GenerationRequest> ToGenerationRequest(const v1::ChatRequest& req
   GenerationRequest result;
   TANDEM_RETURN_IF_ERROR(SetSampling(request.sampling(), limits, result.sampling));
   TANDEM_RETURN_IF_ERROR(SetOutput(request.output(), tokenizer, limits, result));
+  TANDEM_RETURN_IF_ERROR(SetLabel(request.label(), limits, result));
   TANDEM_ASSIGN_OR_RETURN(RenderedChat chat, Render(request.conversation(), tokenizer, limits));
   result.prompt_ids = std::move(chat.ids);
   return result;

@@ -13,6 +13,7 @@
 #include "core/log.h"
 #include "service/inference_service.h"
 #include "service/listen_address.h"
+#include "service/placement_service.h"
 
 namespace tandem {
 namespace {
@@ -22,7 +23,7 @@ using namespace std::chrono_literals;
 class GrpcServer final : public Server {
  public:
   GrpcServer(Engine& engine, const ServerOptions& options)
-      : service_(engine, options.model_name, options.limits) {}
+      : service_(engine, options.model_name, options.limits), placement_(engine, options.limits) {}
   ~GrpcServer() override { Shutdown(0ms); }
 
   absl::Status Listen(const ServerOptions& options);
@@ -31,6 +32,7 @@ class GrpcServer final : public Server {
 
  private:
   InferenceService service_;
+  PlacementService placement_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
 };
@@ -60,6 +62,7 @@ absl::Status GrpcServer::Listen(const ServerOptions& options) {
   int port = -1;
   builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&service_);
+  builder.RegisterService(&placement_);
   server_ = builder.BuildAndStart();
   const bool local_socket = absl::StartsWith(options.address, "unix:");
   if (server_ == nullptr || (port <= 0 && !local_socket)) {
@@ -70,7 +73,10 @@ absl::Status GrpcServer::Listen(const ServerOptions& options) {
   address_ = local_socket
                  ? options.address
                  : absl::StrCat(options.address.substr(0, options.address.rfind(':')), ":", port);
-  server_->GetHealthCheckService()->SetServingStatus(v1::Inference::service_full_name(), true);
+  for (const char* name :
+       {v1::Inference::service_full_name(), v1::Placement::service_full_name()}) {
+    server_->GetHealthCheckService()->SetServingStatus(name, true);
+  }
   return absl::OkStatus();
 }
 

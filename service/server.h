@@ -1,4 +1,5 @@
-// The gRPC server: tandem.v1.Inference, standard health (grpc.health.v1) and reflection.
+// The gRPC server: tandem.v1.Inference, tandem.v1.Placement, standard health (grpc.health.v1) and
+// reflection.
 //
 // It listens from Start() on, and has its own threads. Shutdown() or the destructor ends it; the
 // engine must outlive it. There is no authentication: other than loopback addresses are refused

@@ -1,5 +1,6 @@
 #include "tools/command.h"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace tandem {
@@ -19,12 +20,28 @@ CLI::App* Commands::Add(const std::string& name, const std::string& description,
 
 CLI::App* Commands::AddTo(const std::string& group, const std::string& name,
                           const std::string& description, const std::string& examples) {
-  CLI::App*& parent = groups_[group];
-  if (parent == nullptr) {
-    parent = app_.add_subcommand(group, "measure this machine and this build");
-    parent->require_subcommand(1);
-  }
-  return WithExamples(parent->add_subcommand(name, description), examples);
+  if (!groups_.contains(group)) Group(group, "measure this machine and this build");
+  return WithExamples(groups_[group]->add_subcommand(name, description), examples);
+}
+
+void Commands::Group(const std::string& name, const std::string& description,
+                     const std::string& default_name) {
+  CLI::App*& group = groups_[name];
+  if (group == nullptr) group = app_.add_subcommand(name, description);
+  group->description(description);
+  group->require_subcommand(1);
+  if (!default_name.empty()) defaults_[name] = default_name;
+}
+
+std::vector<std::string> Commands::Complete(int argc, const char* const* argv) const {
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  if (arguments.size() < 2 || !defaults_.contains(arguments[0])) return arguments;
+  const std::string& next = arguments[1];
+  const CLI::App& group = *groups_.at(arguments[0]);
+  const auto named = [&](const CLI::App* sub) { return sub->get_name() == next; };
+  if (next.starts_with("-") || !group.get_subcommands(named).empty()) return arguments;
+  arguments.insert(arguments.begin() + 1, defaults_.at(arguments[0]));
+  return arguments;
 }
 
 void Commands::OnRun(CLI::App* sub, std::function<int()> run) {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "core/status.h"
 
@@ -26,16 +27,23 @@ class Commands {
   // `examples` is shown under --help, one command line each.
   CLI::App* Add(const std::string& name, const std::string& description,
                 const std::string& examples);
-  // A subcommand of a group such as `tandem bench`; the group is created at the first call.
+  // A group such as `tandem bench`. With `default_name`, what stands behind the group's name and
+  // is no subcommand of it belongs to that one: `profile MODEL` means `profile record MODEL`.
+  void Group(const std::string& name, const std::string& description,
+             const std::string& default_name = "");
+  // A subcommand of a group, which is created at the first call if Group() has not.
   CLI::App* AddTo(const std::string& group, const std::string& name, const std::string& description,
                   const std::string& examples);
   void OnRun(CLI::App* sub, std::function<int()> run);
+  // The arguments of main() without the program, with the name of a group's default put in.
+  std::vector<std::string> Complete(int argc, const char* const* argv) const;
   // Runs what the command line chose.
   int Run() const;
 
  private:
   CLI::App& app_;
   std::map<std::string, CLI::App*> groups_;
+  std::map<std::string, std::string> defaults_;  // of groups
   std::function<int()> chosen_;
 };
 
@@ -50,6 +58,9 @@ void AddTokenize(Commands& commands);
 void AddDoctor(Commands& commands);
 void AddPack(Commands& commands);
 void AddSynth(Commands& commands);
+void AddProfileRecord(Commands& commands);
+void AddProfileMerge(Commands& commands);
+void AddProfileDiff(Commands& commands);
 void AddBenchE2e(Commands& commands);
 void AddBenchMoe(Commands& commands);
 void AddBenchHandoff(Commands& commands);

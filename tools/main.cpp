@@ -1,6 +1,9 @@
 // `tandem`: serve, chat, score, tokenize, doctor, synth, bench.
+#include <algorithm>
 #include <cstdio>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/log.h"
 #include "tools/command.h"
@@ -31,6 +34,9 @@ int main(int argc, char** argv) {
   tandem::AddTokenize(commands);
   tandem::AddPack(commands);
   tandem::AddSynth(commands);
+  tandem::AddProfileRecord(commands);
+  tandem::AddProfileMerge(commands);
+  tandem::AddProfileDiff(commands);
   tandem::AddDoctor(commands);
   tandem::AddBenchE2e(commands);
   tandem::AddBenchMoe(commands);
@@ -43,8 +49,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "tandem: unknown command '%s'; see tandem --help\n", argv[1]);
     return 2;
   }
+  std::vector<std::string> arguments = commands.Complete(argc, argv);
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(arguments));
   } catch (const CLI::Success& done) {  // --help, --version
     return app.exit(done);
   } catch (const CLI::ParseError& error) {

@@ -155,6 +155,7 @@ bool FakeEngine::Step(Sequence& sequence) {
     GeneratedToken token{id, -0.5f, {}};
     for (int32_t i = 0; i < request.sampling.top_logprobs; ++i) token.top.push_back({i, -1.0f - i});
     event.tokens.push_back(std::move(token));
+    TellObservers(sequence);
     event.text = sequence.utf8.Push(tokenizer_.DecodeBytes({&id, 1}, request.skip_special));
   }
   event.usage.prompt_tokens = static_cast<int32_t>(request.prompt_ids.size());
@@ -164,6 +165,37 @@ bool FakeEngine::Step(Sequence& sequence) {
   if (event.finish) finished_.push_back(*event.finish);
   generated_ += static_cast<int64_t>(event.tokens.size());
   return !event.finish.has_value();
+}
+
+absl::Status FakeEngine::Observe(std::shared_ptr<RoutingObserver> observer) {
+  std::lock_guard lock(observers_mutex_);
+  observers_.push_back(std::move(observer));
+  return absl::OkStatus();
+}
+
+absl::Status FakeEngine::StopObserving(const RoutingObserver* observer) {
+  std::lock_guard lock(observers_mutex_);
+  std::erase_if(observers_, [&](const auto& held) { return held.get() == observer; });
+  return absl::OkStatus();
+}
+
+size_t FakeEngine::n_observers() {
+  std::lock_guard lock(observers_mutex_);
+  return observers_.size();
+}
+
+void FakeEngine::TellObservers(const Sequence& sequence) {
+  const int32_t id = sequence.answer[sequence.next - 1];
+  const int32_t experts[] = {id % 8, (id + 1) % 8};
+  const float weights[] = {0.75f, 0.25f};
+  const RoutedRow row = {0, sequence.request.label, Phase::kDecode};
+  std::lock_guard lock(observers_mutex_);
+  for (const auto& observer : observers_) {
+    observer->BeginStep({&row, 1});
+    for (int32_t layer = 1; layer < 3; ++layer)
+      observer->Routed({layer}, 0, {experts, {1, 2}}, {weights, {1, 2}});
+    observer->EndStep();
+  }
 }
 
 void FakeEngine::Run() {

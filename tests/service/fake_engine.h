@@ -42,10 +42,9 @@ class FakeEngine final : public Engine {
   absl::Status ReplaceHotExpert(LayerId, ExpertId, ExpertId) override {
     return absl::InvalidArgumentError("no device holds experts");
   }
-  absl::Status Observe(std::shared_ptr<RoutingObserver>) override {
-    return absl::UnimplementedError("nothing is routed");
-  }
-  absl::Status StopObserving(const RoutingObserver*) override { return absl::OkStatus(); }
+  // Every token is routed to the same experts: its id's remainders.
+  absl::Status Observe(std::shared_ptr<RoutingObserver> observer) override;
+  absl::Status StopObserving(const RoutingObserver* observer) override;
   absl::Status BetweenSteps(std::function<void()> task) override {
     task();
     return absl::OkStatus();
@@ -53,6 +52,7 @@ class FakeEngine final : public Engine {
   absl::StatusOr<std::vector<TokenScore>> Score(const std::vector<int32_t>&) override;
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const ModelConfig& config() const override { return config_; }
+  const ModelIdentity& identity() const override { return identity_; }
   int64_t max_context() const override { return 1 << 20; }
   EngineStats stats() const override;
   std::string description() const override { return "scripted"; }
@@ -60,21 +60,32 @@ class FakeEngine final : public Engine {
   // Whether, within ten seconds, so many sequences have come to their end and none is running.
   bool HasFinished(size_t count);
   std::vector<FinishReason> finished() const;  // in order
+  size_t n_observers();
 
  private:
   struct Sequence;
   void Run();
   bool Step(Sequence& sequence);  // false: that was the last event
+  void TellObservers(const Sequence& sequence);
 
   const Script script_;
   FakeTokenizer tokenizer_;
   ModelConfig config_;
+  // Two MoE layers of eight experts, two per token.
+  const ModelIdentity identity_ = {.architecture = "fake",
+                                   .layers = 3,
+                                   .dense_layers = 1,
+                                   .experts = 8,
+                                   .top_k = 2,
+                                   .router_hash = 1};
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::list<std::shared_ptr<Sequence>> running_;
   std::vector<FinishReason> finished_;
   int64_t generated_ = 0;
   bool closed_ = false;
+  std::mutex observers_mutex_;
+  std::vector<std::shared_ptr<RoutingObserver>> observers_;
   std::thread thread_;
 };
 
