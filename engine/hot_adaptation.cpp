@@ -51,10 +51,8 @@ void HotAdaptation::Suggest(const std::vector<ExpertSwap>& swaps) {
   stats_.expected_gain_s += gain_s;
   const ExpertSwap& first = swaps.front();
   LogInfo(
-      "hot experts, after {} decoded tokens: {} to exchange {} ({:.1f} MB) for {:.3f} s less over "
-      "the "
-      "next "
-      "{} tokens; the first: layer {}, {} for {}",
+      "hot experts, after {} decoded tokens: {} to exchange {} ({:.1f} MB), {:.3f} s less over the "
+      "next {}; the first: layer {}, {} for {}",
       adapter_->decoded_tokens(), mode_ == AdaptMode::kOn ? "begins" : "suggests", swaps.size(),
       bytes * 1e-6, gain_s, adapter_->options().horizon_tokens, first.layer.value, first.in.value,
       first.out.value);

@@ -14,11 +14,14 @@ TraceRows FlattenRows(const RoutingTrace& trace, bool held_out_only) {
   std::unordered_set<uint32_t> decoding;
   for (const TraceStep& step : trace.steps) {
     flat.joined.push_back(0);
+    flat.decodes.push_back(0);
     for (const TraceRow& row : step.rows) {
       flat.rows.push_back(row);
       flat.counted.push_back(!held_out_only || row.sequence % kHeldOutEvery == kHeldOutEvery - 1);
-      if (row.phase == Phase::kDecode && decoding.insert(row.sequence).second)
-        flat.joined.back() = 1;
+      if (row.phase != Phase::kDecode) continue;
+      ++flat.decoded;
+      flat.decodes.back() = 1;
+      if (decoding.insert(row.sequence).second) flat.joined.back() = 1;
     }
     flat.step_begin.push_back(std::ssize(flat.rows));
   }

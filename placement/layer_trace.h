@@ -15,6 +15,8 @@ struct TraceRows {
   std::vector<int64_t> step_begin;  // [steps + 1], first row of each step
   std::vector<uint8_t> counted;     // [rows]; whether its hits are told
   std::vector<uint8_t> joined;      // [steps]; whether a sequence decodes for the first time
+  std::vector<uint8_t> decodes;     // [steps]; whether any row decodes
+  int64_t decoded = 0;              // rows that decode
 
   int64_t steps() const { return std::ssize(step_begin) - 1; }
 };

@@ -34,7 +34,9 @@ class EmaReplay {
       if (!adapter_.due()) continue;
       for (const ExpertSwap& swap : adapter_.Propose()) {
         adapter_.Done(swap);
-        ++layers_[swap.layer.value - trace_.model.dense_layers].moves;
+        LayerResult& layer = layers_[swap.layer.value - trace_.model.dense_layers];
+        ++layer.moves;
+        ++layer.decode_moves;  // its rounds follow decoded tokens
       }
     }
     return layers_;
@@ -90,11 +92,13 @@ LayerResult ReplayLayer(const TraceRows& rows, const LayerTrace& layer, HotPolic
   LayerHotSet hot(layer.experts, start);
   const auto decides = MakeLayerPolicy(policy, rows, layer, start);
   for (int64_t step = 0; step < rows.steps(); ++step) {
+    const int64_t moves_before = hot.moves();
     decides->BeforeStep(step, hot);
     CountHits(
         rows, step, &layer.ids[rows.step_begin[step] * layer.top_k], layer.top_k, layer.top_k,
         [&](uint16_t expert) { return hot.has(expert); }, result.counts);
     decides->AfterStep(step, hot);
+    if (rows.decodes[step]) result.decode_moves += hot.moves() - moves_before;
   }
   result.moves = hot.moves();
   return result;

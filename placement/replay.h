@@ -19,7 +19,8 @@ struct HitCount {
 // What a policy did in one layer.
 struct LayerResult {
   std::array<HitCount, kPhases> counts;
-  int64_t moves = 0;  // experts brought in
+  int64_t moves = 0;         // experts brought in
+  int64_t decode_moves = 0;  // of these, around steps in which a row decodes
 };
 
 // REQUIRES: not kEma, whose layers are not independent.

@@ -169,9 +169,15 @@ absl::StatusOr<std::vector<std::vector<SimulationResult>>> SimulateAll(
   Simulation(trace, rows, starts, options, results).Run();
   for (auto& of_start : results) {
     for (SimulationResult& result : of_start) {
-      for (const LayerResult& layer : result.layers) result.moves += layer.moves;
+      int64_t decode_moves = 0;
+      for (const LayerResult& layer : result.layers) {
+        result.moves += layer.moves;
+        decode_moves += layer.decode_moves;
+      }
       result.bytes = result.moves * ExpertBytes(trace.model);
       result.moves_per_token = static_cast<double>(result.moves) / std::ssize(rows.rows);
+      if (rows.decoded > 0)
+        result.moves_per_decoded_token = static_cast<double>(decode_moves) / rows.decoded;
     }
   }
   return results;

@@ -38,10 +38,11 @@ struct SimulationOptions {
 
 struct SimulationResult {
   HotPolicy policy = HotPolicy::kStatic;
-  std::vector<LayerResult> layers;  // [moe_layers]
-  int64_t moves = 0;                // experts sent, in the whole trace
-  int64_t bytes = 0;                // of these
-  double moves_per_token = 0;       // of all rows of the trace
+  std::vector<LayerResult> layers;     // [moe_layers]
+  int64_t moves = 0;                   // experts sent, in the whole trace
+  int64_t bytes = 0;                   // of these
+  double moves_per_token = 0;          // of all rows of the trace
+  double moves_per_decoded_token = 0;  // those around decode steps, of the rows that decode
 
   HitCount of(Phase phase) const;  // all layers
   HitCount all() const;

@@ -61,6 +61,7 @@ void AddSynth(Commands& commands);
 void AddProfileRecord(Commands& commands);
 void AddProfileMerge(Commands& commands);
 void AddProfileDiff(Commands& commands);
+void AddSimulate(Commands& commands);
 void AddBenchE2e(Commands& commands);
 void AddBenchMoe(Commands& commands);
 void AddBenchHandoff(Commands& commands);

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   tandem::AddProfileRecord(commands);
   tandem::AddProfileMerge(commands);
   tandem::AddProfileDiff(commands);
+  tandem::AddSimulate(commands);
   tandem::AddDoctor(commands);
   tandem::AddBenchE2e(commands);
   tandem::AddBenchMoe(commands);
