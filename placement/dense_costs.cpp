@@ -121,7 +121,7 @@ DenseCurve::Key DenseKeyOf(const ModelShape& s, int32_t weight_bits) {
           .qk_nope_dim = s.qk_nope_dim,
           .qk_rope_dim = s.qk_rope_dim,
           .v_dim = s.v_dim,
-          .dense_intermediate = s.dense_layers > 0 ? s.dense_intermediate : 0,
+          .dense_intermediate = s.dense_intermediate,
           .shared_intermediate = s.shared_intermediate(),
           .experts = s.experts,
           .vocab = s.vocab,

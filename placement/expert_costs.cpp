@@ -122,8 +122,9 @@ bool ExpertCosts::MemoryBound(int32_t batch) const {
   const double rows =
       batch * static_cast<double>(shape_.top_k) /
       std::max(1.0, DistinctExperts(shape_.experts, shape_.top_k, batch));  // of an expert in use
+  if (curve_) return SecondsFor(*curve_, rows) < 1.5 * SecondsFor(*curve_, 1);
   const Pace pace = PaceOf(batch);
-  return CpuSeconds(rows, pace) < 1.5 * CpuSeconds(1, pace);
+  return rows * pace.row_s <= pace.read_s;
 }
 
 double ExpertCosts::GpuSeconds(double p, int32_t batch) const {
