@@ -70,7 +70,7 @@ std::vector<Change> Changes(const Machine& m, const Plan& plan) {
   }
   if (const double peak = m.peak_gb_per_s(); peak > 0) {
     const int sockets = std::max(1, m.sockets);
-    changes.push_back({"one more memory channel per socket (38.4 GB/s)",
+    changes.push_back({"one more memory channel per socket",
                        WithFasterMemory(m, 1 + sockets * kChannelGbPerS / peak)});
   } else {
     changes.push_back({"memory faster by a tenth", WithFasterMemory(m, 1.1)});
@@ -97,7 +97,7 @@ std::string NoteOf(const Plan& before, const Plan& after) {
   if (hot > 0) return absl::StrCat(Grouped(hot), " more hot experts");
   if (disk > 0) return absl::StrCat(Grouped(disk), " fewer on the disk");
   if (after.prefill.chunk_tokens > before.prefill.chunk_tokens)
-    return absl::StrCat("steps of ", Grouped(after.prefill.chunk_tokens), " tokens");
+    return absl::StrCat("prompt steps of ", Grouped(after.prefill.chunk_tokens), " tokens");
   return "";
 }
 
