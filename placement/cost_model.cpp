@@ -54,7 +54,7 @@ StepTime CostModel::Decode(const Residences& where, int32_t batch, int64_t conte
   const std::vector<double> seconds = experts_.ExpectedCpuSeconds(decode_, batch);
   const Wait cpu_wait = experts_.MemoryBound(batch) ? Wait::kRamBandwidth : Wait::kCpuArithmetic;
   for (int32_t layer = 0; layer < shape_.moe_layers(); ++layer) {
-    double cpu_s = 0, hot_s = 0, disk_s = 0;
+    double cpu_s = experts_.CallSeconds(), hot_s = 0, disk_s = 0;
     for (int32_t e = 0; e < shape_.experts; ++e) {
       const size_t i = static_cast<size_t>(layer) * shape_.experts + e;
       const double p = decode_.Probability(layer, e);
@@ -65,7 +65,6 @@ StepTime CostModel::Decode(const Residences& where, int32_t batch, int64_t conte
       cpu_s += seconds[i];
       if (where[i] == Residence::kDisk) disk_s += experts_.DiskSeconds(p, batch);
     }
-    if (cpu_s > 0) cpu_s += experts_.CallSeconds();
     StepTime& time = sum.time();
     time.shared_s += shared.s;
     time.cpu_experts_s += cpu_s + disk_s;

@@ -63,7 +63,7 @@ CostModel::ExpertsOfStep CostModel::PrefillExperts(const Residences& where, int3
   const double shared_s = dense_.Shared(rows).s;
   const std::vector<double> seconds = experts_.ExpectedCpuSeconds(prefill_, rows);
   for (int32_t layer = 0; layer < shape_.moe_layers(); ++layer) {
-    SideTimes sides;
+    SideTimes sides = {.cpu_s = experts_.CallSeconds()};
     double hot_s = 0, disk_s = 0;
     std::vector<int32_t> cold;
     for (int32_t e = 0; e < shape_.experts; ++e) {
@@ -77,7 +77,6 @@ CostModel::ExpertsOfStep CostModel::PrefillExperts(const Residences& where, int3
       if (where[i] == Residence::kRam) cold.push_back(e);
       if (where[i] == Residence::kDisk) disk_s += experts_.DiskSeconds(p, rows);
     }
-    if (sides.cpu_s > 0) sides.cpu_s += experts_.CallSeconds();
     if (gpu_) {
       sides.gpu_s = shared_s + hot_s;
       if (stream && rows > kMostRowsWithoutStreaming)

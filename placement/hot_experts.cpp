@@ -22,7 +22,7 @@ class Layer {
       cpu_s_.push_back(seconds[static_cast<size_t>(index) * experts + e]);
       gpu_s_.push_back(costs.experts().GpuSeconds(decode.Probability(index, e), batch));
     }
-    cpu_side_s_ = std::accumulate(cpu_s_.begin(), cpu_s_.end(), 0.0);
+    cpu_side_s_ = std::accumulate(cpu_s_.begin(), cpu_s_.end(), costs.experts().CallSeconds());
     gpu_side_s_ = costs.dense().Shared(batch).s;
   }
 

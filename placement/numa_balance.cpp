@@ -60,7 +60,7 @@ double LargestNormal(int n) {
 // more of all experts a step uses, the more even the nodes.
 double WholeFactor(const ModelShape& s, int n, int32_t rows) {
   const double distinct = DistinctExperts(s.experts, s.top_k, rows);
-  const double excess = FullestBin(distinct, n) - 1;
+  const double excess = FullestBin(std::max(1.0, distinct), n) - 1;
   if (s.experts <= s.top_k) return 1 + excess;
   return 1 + excess * std::sqrt((s.experts - distinct) / (s.experts - s.top_k));
 }

@@ -96,7 +96,7 @@ PlanDraft MakeDraft(const PlannerInput& input, const MemoryPlan& memory) {
   ChooseHot(input, by_use, draft);
   ChooseDisk(input, by_use, draft);
   DealOut(input, draft);
-  draft.step_s = draft.costs->Decode(draft.where, input.batch, input.goals.context).total_s;
+  draft.step_s = draft.costs->Decode(draft.where, input.batch, input.context).total_s;
   return draft;
 }
 

@@ -17,7 +17,9 @@ struct PlannerInput {
   const PlanGoals& goals;
   const RoutingModel& decode;
   const RoutingModel& prefill;
-  int32_t batch = 1;  // of the step that is made short
+  // Of the step that is made short.
+  int32_t batch = 1;
+  int64_t context = 0;
 };
 
 struct PlanDraft {
@@ -29,7 +31,7 @@ struct PlanDraft {
   bool hot_saturated = false;                 // more hot experts would save nothing
   std::vector<std::vector<NumaChoice>> numa;  // [layers][experts]; empty: all sharded
   Residences where;
-  double step_s = 0;  // of `batch` rows at goals.context
+  double step_s = 0;  // of the step that is made short
 };
 
 // REQUIRES: memory.fits(), rates as CheckRates() wants them.

@@ -50,13 +50,12 @@ std::string MachineText(const PlanReport& r) {
 }
 
 std::string GoalsText(const PlanGoals& goals) {
-  return absl::StrCat(Grouped(goals.context), " tokens for ",
-                      goals.concurrency == 1
-                          ? "one sequence"
-                          : absl::StrCat("each of ", goals.concurrency, " sequences"),
-                      ", for ",
-                      goals.objective == PlanObjective::kLatency ? "latency" : "throughput",
-                      ", dense side ", goals.weight_bits == 8 ? "INT8" : "BF16");
+  return absl::StrCat(
+      Grouped(goals.context), " tokens for ",
+      goals.concurrency == 1 ? "one sequence"
+                             : absl::StrCat("each of ", goals.concurrency, " sequences"),
+      ", for ", goals.objective == PlanObjective::kLatency ? "latency" : "throughput",
+      ", dense side ", goals.weight_bits == 8 ? "INT8" : "BF16");
 }
 
 void AppendHead(const PlanReport& r, std::string& out) {
@@ -211,7 +210,8 @@ void AppendUpgrades(const PlanReport& r, std::string& out) {
   absl::StrAppend(&out, "\nwhat more hardware would bring\n");
   for (const Upgrade& u : r.upgrades) {
     absl::StrAppendFormat(&out, "  %-34s decode %+6.1f %%  prefill %+6.1f %%%s%s\n", u.what,
-                          100 * u.decode_gain, 100 * u.prefill_gain, u.note.empty() ? "" : "  ", u.note);
+                          100 * u.decode_gain, 100 * u.prefill_gain, u.note.empty() ? "" : "  ",
+                          u.note);
   }
 }
 

@@ -96,12 +96,18 @@ double HitRate(const RoutingCounts& counts, const Residences& where) {
   return all > 0 ? static_cast<double>(hot) / static_cast<double>(all) : 0;
 }
 
-// The rows of the step that is made short. Offline: many short sequences share the cache.
-int32_t RowsToPlanFor(const PlanGoals& goals) {
-  if (goals.objective == PlanObjective::kLatency) return goals.concurrency;
+struct StepKind {
+  int32_t batch;
+  int64_t context;
+};
+
+// The step that is made short. Offline: as many short sequences as the cache holds.
+StepKind StepToPlanFor(const PlanGoals& goals) {
+  if (goals.objective == PlanObjective::kLatency) return {goals.concurrency, goals.context};
   constexpr int64_t kShort = 4096, kMostRows = 256;
-  const int64_t rows = goals.context * goals.concurrency / std::min(goals.context, kShort);
-  return std::max(goals.concurrency, static_cast<int32_t>(std::min(rows, kMostRows)));
+  const int64_t context = std::min(goals.context, kShort);
+  const int64_t rows = std::min(goals.context * goals.concurrency / context, kMostRows);
+  return {std::max(goals.concurrency, static_cast<int32_t>(rows)), context};
 }
 
 std::vector<RatePoint> PredictRates(const PlannerInput& in, const PlanDraft& draft,
@@ -178,7 +184,8 @@ absl::StatusOr<Plan> MakePlan(const ModelShape& shape, const ModelIdentity& iden
   if (!Fits(shape, machine, goals)) return DoesNotFit(shape, machine, goals);
   const Routing routing(profile);
   const RoutingModel decode(shape, routing.train_decode), prefill(shape, routing.train_prefill);
-  const PlannerInput input = {shape, machine, goals, decode, prefill, RowsToPlanFor(goals)};
+  const StepKind step = StepToPlanFor(goals);
+  const PlannerInput input = {shape, machine, goals, decode, prefill, step.batch, step.context};
   std::optional<PlanDraft> best;
   for (const PlacementOption& option : PlacementOptions(shape, machine, goals)) {
     const MemoryPlan memory = PlanMemory(shape, machine, goals, option);

@@ -86,7 +86,7 @@ absl::StatusOr<std::vector<std::optional<ExpertProfile>>> Profiles(const Options
 
 PlanGoals GoalsOf(const Options& options, const ModelShape& shape) {
   PlanGoals goals = options.goals;
-  goals.context = options.context > 0 ? options.context
+  goals.context = options.context > 0       ? options.context
                   : shape.max_positions > 0 ? std::min(goals.context, shape.max_positions)
                                             : goals.context;
   goals.vram_reserve_bytes = static_cast<int64_t>(options.vram_reserve_gib * kGib);
@@ -104,8 +104,8 @@ std::string FileName(const std::string& path) {
 
 // What is wrong with how it was called; "" if nothing.
 std::string WrongUsage(const Options& options) {
-  const size_t plans = std::max<size_t>(1, options.machines.size()) *
-                       std::max<size_t>(1, options.profiles.size());
+  const size_t plans =
+      std::max<size_t>(1, options.machines.size()) * std::max<size_t>(1, options.profiles.size());
   if (options.model.empty()) return "MODEL is missing: a checkpoint folder, or a config.json";
   if (plans > 1 && !options.compare) return "several machines or profiles need --compare";
   if (plans > 1 && !options.out.empty()) return "-o writes one plan: give one machine and profile";
@@ -168,8 +168,9 @@ void AddPlan(Commands& commands) {
   Options& o = *options;
   sub->add_flag("--list-machines", o.list_machines, "names that --machine knows");
   sub->add_option("model", o.model, "checkpoint folder, or a config.json");
-  sub->add_option("--profile", o.profiles, "how experts are used (tandem profile); several with "
-                                           "--compare");
+  sub->add_option("--profile", o.profiles,
+                  "how experts are used (tandem profile); several with "
+                  "--compare");
   sub->add_option("--machine", o.machines,
                   "a shipped description, a JSON file or an hwloc synthetic string; default: this "
                   "machine");

@@ -57,6 +57,7 @@ void AddScore(Commands& commands);
 void AddTokenize(Commands& commands);
 void AddDoctor(Commands& commands);
 void AddPack(Commands& commands);
+void AddPlan(Commands& commands);
 void AddSynth(Commands& commands);
 void AddProfileRecord(Commands& commands);
 void AddProfileMerge(Commands& commands);

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   tandem::AddScore(commands);
   tandem::AddTokenize(commands);
   tandem::AddPack(commands);
+  tandem::AddPlan(commands);
   tandem::AddSynth(commands);
   tandem::AddProfileRecord(commands);
   tandem::AddProfileMerge(commands);
