@@ -1,5 +1,5 @@
 // Expert profiles as files: a sealed file (sealed_file.h) of kind "profile" that holds the protobuf
-// of profile.proto. About 0.6 MB per label, and up to 3 MB of windows, for Kimi K2.6.
+// of profile.proto. 2.6 MB for Kimi K2.6 with four labels (docs/placement.md).
 //
 // Counts come back exactly as written, router mass rounded to single precision.
 #pragma once

@@ -2,7 +2,7 @@
 //
 // An observer of the engine: all calls come from the engine's thread. A step is counted as a whole
 // at its end, or not at all: a step that failed, or that names an expert that does not exist, is
-// left out (the latter on the log). Counting takes some 10 ns per chosen expert: docs/placement.md.
+// left out (the latter on the log). What counting costs: docs/placement.md.
 #pragma once
 
 #include <atomic>

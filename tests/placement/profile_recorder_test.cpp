@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <map>
 #include <set>
 
@@ -281,8 +281,14 @@ TEST(ProfileRecorder, LabelsHaveADefaultAndABound) {
   EXPECT_EQ(profile.labels.back().of(Split::kTrain, Phase::kPrefill).tokens, 200 - 63);
 }
 
-// What counting costs at Kimi K2.6's size; docs/placement.md tells the figure. The bound is loose:
-// other programs run beside the tests.
+double ThreadCpuUs() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return now.tv_sec * 1e6 + now.tv_nsec * 1e-3;
+}
+
+// What counting costs at Kimi K2.6's size; docs/placement.md tells the figure. Time of
+// this thread, as other programs run beside the tests; the bound is loose as caches are shared.
 TEST(ProfileRecorder, CountingIsCheap) {
   std::mt19937_64 random(10);
   const ModelIdentity model = SmallModel(60, 384, 8);
@@ -294,11 +300,9 @@ TEST(ProfileRecorder, CountingIsCheap) {
     ProfileRecorder recorder(model);
     std::vector<double> us;
     for (int i = 0; i < (rows > 64 ? 48 : 480); ++i) {
-      const auto begin = std::chrono::steady_clock::now();
+      const double begin_us = ThreadCpuUs();
       Tell(model, steps[i % steps.size()], recorder);
-      const std::chrono::duration<double, std::micro> took =
-          std::chrono::steady_clock::now() - begin;
-      us.push_back(took.count());
+      us.push_back(ThreadCpuUs() - begin_us);
     }
     double sum = 0;
     for (const double each : us) sum += each;
@@ -308,7 +312,7 @@ TEST(ProfileRecorder, CountingIsCheap) {
         "60 layers x 384 experts, 8 of them: %d rows: %.1f us per step (median %.1f), "
         "%.0f ns per row and layer\n",
         rows, mean_us, median_us, mean_us * 1000 / (60 * rows));
-    EXPECT_LT(median_us, 60 * rows * 5.0);
+    EXPECT_LT(median_us, 60 * rows * 2.0);
   }
 }
 
