@@ -165,8 +165,8 @@ absl::Status DoesNotFit(const ModelShape& shape, const Machine& machine, const P
   }
   const std::vector<std::string> remedies = Remedies(shape, machine, goals).All();
   return absl::ResourceExhaustedError(absl::StrCat(
-      "the model does not fit machine ", machine.name, " with ", goals.context,
-      " tokens for each of ", goals.concurrency,
+      "the model does not fit ", machine.name.starts_with("this") ? "" : "machine ", machine.name,
+      " with ", goals.context, " tokens for each of ", goals.concurrency,
       goals.concurrency == 1 ? " sequence: " : " sequences: ", absl::StrJoin(missing, ", "),
       remedies.empty() ? "; nothing else alone would make it fit"
                        : "; it would fit with " + absl::StrJoin(remedies, ", or with ")));
