@@ -1,159 +1,20 @@
-// What every plan must keep, over thousands of random models, machines, profiles and goals; and
-// plans for Kimi K2.6.
+// What every plan must keep, over thousands of random models, machines, profiles and goals.
 #include "placement/planner.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <map>
 #include <regex>
 #include <set>
 
-#include "placement/footprint.h"
-#include "placement/machine_file.h"
-#include "placement/memory_plan.h"
 #include "placement/plan_file.h"
 #include "placement/plan_limits.h"
 #include "placement/plan_report.h"
 #include "tests/placement/planner_fixtures.h"
+#include "tests/placement/random_cases.h"
 
 namespace tandem {
 namespace {
-
-using testing::HasSubstr;
-
-struct Case {
-  ModelShape shape;
-  Machine machine;
-  PlanGoals goals;
-  ExpertProfile profile;
-  ModelIdentity identity() const { return IdentityOf(shape, "random"); }
-  absl::StatusOr<Plan> MakePlan() const { return MakePlanFor(machine); }
-  absl::StatusOr<Plan> MakePlanFor(const Machine& m) const {
-    return tandem::MakePlan(shape, identity(), m, &profile, goals);
-  }
-};
-
-class Random {
- public:
-  explicit Random(uint32_t seed) : engine_(seed) {}
-  int64_t Int(int64_t low, int64_t high) {
-    return std::uniform_int_distribution<int64_t>(low, high)(engine_);
-  }
-  double Real(double low, double high) {  // even in the logarithm
-    return low * std::exp(std::uniform_real_distribution<>(0, std::log(high / low))(engine_));
-  }
-  bool OneIn(int n) { return Int(1, n) == 1; }
-
-  ModelShape Shape() {
-    ModelShape s;
-    s.hidden = 64 * static_cast<int32_t>(Int(1, 16));
-    s.layers = static_cast<int32_t>(Int(1, 6)), s.dense_layers = OneIn(2) && s.layers > 1;
-    s.dense_intermediate = 64 * static_cast<int32_t>(Int(1, 32));
-    s.vocab = static_cast<int32_t>(Int(100, 20000)), s.max_positions = 65536;
-    s.heads = static_cast<int32_t>(Int(1, 16)), s.q_lora_rank = OneIn(2) ? 64 : 0;
-    s.kv_lora_rank = 64, s.qk_nope_dim = 32, s.qk_rope_dim = 16, s.v_dim = 32;
-    s.experts = static_cast<int32_t>(Int(4, 40));
-    s.top_k = static_cast<int32_t>(Int(1, std::min(8, s.experts)));
-    s.expert_intermediate = 32 * static_cast<int32_t>(Int(1, 24));
-    s.shared_experts = static_cast<int32_t>(Int(0, 1));
-    return s;
-  }
-
-  // Memory around what the model needs, so that some do not fit.
-  Machine MachineFor(const ModelShape& s, const PlanGoals& goals) {
-    Machine m;
-    m.name = "random";
-    const int64_t nodes = Int(1, 4);
-    for (int32_t i = 0; i < nodes; ++i) {
-      const double gb_per_s = Real(10, 500);
-      m.nodes.push_back({i, static_cast<int32_t>(Int(1, 64)), 1, gb_per_s, gb_per_s});
-    }
-    const double weights = ComputeFootprint(s, 2).routed_bytes + 1e5;
-    m.gpu = GpuSpec{};
-    const MemoryPlan needs = PlanMemory(s, m, goals, {.gpu = true, .home = NumaHome::kWhole});
-    const double dense = needs.dense_bytes + needs.embedding_bytes + needs.kv_bytes;
-    const double ram = goals.ram_reserve_bytes + needs.ram_workspace_bytes +
-                       (OneIn(2) ? 1.1 * dense : 0) + Real(0.2, 4) * weights;
-    for (MachineNode& node : m.nodes) node.memory_bytes = static_cast<int64_t>(ram / nodes);
-    if (OneIn(5)) m.nodes[0].memory_bytes += static_cast<int64_t>(ram / 3);
-    for (const MachineNode& node : m.nodes) m.memory_bytes += node.memory_bytes;
-    m.sockets = static_cast<int32_t>(nodes);
-    m.rates.expert_gops = Real(10, 1e5), m.rates.dense_gflops = Real(10, 1e4);
-    m.rates.dispatch_us = Real(1, 20), m.rates.step_us = Real(1, 100);
-    if (OneIn(3)) m.rates.disk_gb_per_s = Real(0.5, 20);
-    m.gpu.reset();
-    if (OneIn(4)) return m;
-    const double gpu = goals.vram_reserve_bytes + Real(0.97, 1.3) * needs.gpu_used() +
-                       (OneIn(2) ? 1.0 * goals.stream_buffer_bytes + 3e7 : 0) +
-                       Real(0.05, 1.5) * weights;
-    m.gpu = GpuSpec{.name = "random",
-                    .memory_bytes = static_cast<int64_t>(gpu),
-                    .hbm_gb_per_s = Real(50, 5000),
-                    .bf16_tflops = Real(10, 1000),
-                    .int4_tflops = Real(5, 500),
-                    .pcie_gb_per_s = Real(5, 100),
-                    .pcie_beside_cpu_gb_per_s = 0,
-                    .handoff_us = Real(5, 200)};
-    return m;
-  }
-
-  PlanGoals Goals() {
-    PlanGoals g;
-    g.context = Int(1, 8192), g.concurrency = static_cast<int32_t>(Int(1, 12));
-    g.max_step_tokens = 1 << Int(0, 9);
-    g.weight_bits = OneIn(3) ? 8 : 16;
-    g.vram_reserve_bytes = Int(0, 50'000'000), g.ram_reserve_bytes = Int(0, 50'000'000);
-    g.stream_buffer_bytes = OneIn(3) ? 0 : Int(1, 200'000'000);
-    g.objective = OneIn(3) ? PlanObjective::kThroughput : PlanObjective::kLatency;
-    g.use_gpu = !OneIn(8);
-    return g;
-  }
-
-  RoutingCounts Counts(const ModelShape& s, int64_t tokens) {
-    RoutingCounts counts;
-    counts.tokens = tokens;
-    counts.hits.assign(static_cast<size_t>(s.moe_layers()) * s.experts, 0);
-    counts.mass.assign(counts.hits.size(), 0.0);
-    for (int32_t l = 0; l < s.moe_layers(); ++l) {
-      std::vector<double> weight;
-      for (int32_t e = 0; e < s.experts; ++e) weight.push_back(Real(0.05, 20));
-      for (int64_t t = 0; t < tokens; ++t) {
-        std::set<int> used;
-        std::discrete_distribution<int> draw(weight.begin(), weight.end());
-        while (std::ssize(used) < s.top_k) used.insert(draw(engine_));
-        for (const int e : used) ++counts.hits[static_cast<size_t>(l) * s.experts + e];
-      }
-    }
-    return counts;
-  }
-
-  ExpertProfile Profile(const ModelShape& s, bool held_out = false) {
-    ExpertProfile profile;
-    profile.model = IdentityOf(s, "random");
-    LabelProfile label;
-    for (auto& split : label.counts)
-      for (auto& counts : split) counts = Counts(s, 0);
-    label.counts[0][static_cast<int>(Phase::kDecode)] = Counts(s, 40);
-    if (OneIn(2)) label.counts[0][static_cast<int>(Phase::kPrefill)] = Counts(s, 20);
-    if (held_out) label.counts[1][static_cast<int>(Phase::kDecode)] = Counts(s, 30);
-    profile.labels.push_back(std::move(label));
-    return profile;
-  }
-
-  Case Next() {
-    Case c;
-    c.shape = Shape();
-    c.goals = Goals();
-    c.machine = MachineFor(c.shape, c.goals);
-    c.profile = OneIn(4) ? ExpertProfile{.model = c.identity()} : Profile(c.shape, OneIn(2));
-    return c;
-  }
-
- private:
-  std::mt19937 engine_;
-};
 
 constexpr uint32_t kSeed = 20260301;
 
@@ -405,117 +266,6 @@ TEST(PlannerProperties, RefusalsNameWhatIsTrue) {
   }
   for (const char* remedy : {"context", "sequences", "int8", "gpu", "ram", "disk", "missing"})
     EXPECT_GT(seen[remedy], 2) << remedy;
-}
-
-// ---------------------------------------------------------------- Kimi K2.6
-
-absl::StatusOr<Plan> PlanKimi(const Machine& machine, const PlanGoals& goals = {}) {
-  const ModelShape shape = KimiK26Shape();
-  return MakePlan(shape, IdentityOf(shape, "kimi_k25"), machine, nullptr, goals);
-}
-
-// About 1,400 hot experts beside 256K of cache on 80 GB, with workspaces of short steps.
-TEST(PlanKimi, EightyGigabytes) {
-  Machine machine = DescribedMachine(2, 750'000'000'000, 230);
-  machine.gpu = H100();
-  const auto plan = PlanKimi(machine, {.context = 262144, .stream_buffer_bytes = 0});
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_NEAR(static_cast<double>(plan->hot_experts()), 1400, 0.02 * 1400);
-  EXPECT_NEAR(plan->decode_hit_rate, 0.06, 0.005);
-  size_t least = 384, most = 0;
-  for (size_t l = 1; l < 61; ++l) {
-    least = std::min(least, plan->hot[l].size());
-    most = std::max(most, plan->hot[l].size());
-  }
-  EXPECT_LE(most - least, 1);  // without a profile no layer is preferred
-  EXPECT_THAT(plan->notes, testing::Contains(HasSubstr("Without a profile")));
-}
-
-TEST(PlanKimi, RefusalIsASentence) {
-  const auto plan = PlanKimi(DescribedMachine(1, 512'000'000'000, 300));
-  ASSERT_EQ(plan.status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(plan.status().message()),
-              testing::AllOf(HasSubstr("does not fit machine described"),
-                             HasSubstr("GB of RAM are missing"), HasSubstr("more RAM"),
-                             HasSubstr("a GPU with"), HasSubstr("NVMe")));
-}
-
-TEST(PlanKimi, ProfilesOfOtherModelsAreRefused) {
-  const ModelShape shape = KimiK26Shape();
-  ExpertProfile profile;
-  profile.model = IdentityOf(shape, "kimi_k25");
-  profile.model.experts = 256;
-  const auto plan = MakePlan(shape, IdentityOf(shape, "kimi_k25"),
-                             DescribedMachine(2, 750'000'000'000, 230), &profile, {});
-  EXPECT_EQ(plan.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(plan.status().message()), HasSubstr("256 experts per layer"));
-}
-
-TEST(PlanKimi, BadGoalsAreNamed) {
-  const Machine machine = DescribedMachine(2, 750'000'000'000, 230);
-  const auto message = [&](const PlanGoals& goals) {
-    return std::string(PlanKimi(machine, goals).status().message());
-  };
-  EXPECT_THAT(message({.context = 0}), HasSubstr("the context is 0"));
-  EXPECT_THAT(message({.context = 300000}), HasSubstr("262144 positions"));
-  EXPECT_THAT(message({.concurrency = 0}), HasSubstr("the concurrency is 0"));
-  EXPECT_THAT(message({.weight_bits = 4}), HasSubstr("4 bits"));
-}
-
-// Experts used less lie on the disk, used more on the GPU.
-TEST(PlanKimi, UseDecidesTheOrder) {
-  const ModelShape shape = KimiK26Shape();
-  ExpertProfile profile;
-  profile.model = IdentityOf(shape, "kimi_k25");
-  LabelProfile label;
-  RoutingCounts& counts = label.counts[0][static_cast<int>(Phase::kDecode)];
-  counts.tokens = 1000;
-  counts.hits.assign(60 * 384, 0);
-  counts.mass.assign(60 * 384, 0.0);
-  for (int64_t l = 0; l < 60; ++l)
-    for (int64_t e = 0; e < 384; ++e) counts.hits[l * 384 + e] = (e * 7 + l) % 384 / 9;
-  profile.labels.push_back(label);
-  Machine machine = DescribedMachine(2, 200'000'000'000, 230);
-  machine.gpu = H100();
-  machine.rates.disk_gb_per_s = 10;
-  const auto plan = MakePlan(shape, profile.model, machine, &profile, {});
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  ASSERT_GT(plan->hot_experts(), 0);
-  ASSERT_GT(plan->disk_experts(), 0);
-  int64_t least_hot = 1000, most_disk = 0;
-  for (size_t l = 1; l < 61; ++l) {
-    for (const ExpertId e : plan->hot[l])
-      least_hot = std::min(least_hot, counts.hits[(l - 1) * 384 + e.value]);
-    for (const ExpertId e : plan->on_disk[l])
-      most_disk = std::max(most_disk, counts.hits[(l - 1) * 384 + e.value]);
-  }
-  EXPECT_GT(least_hot, most_disk);
-  EXPECT_GT(plan->decode_hit_rate, 2.0 * plan->hot_experts() / (60 * 384) * 0.8);
-}
-
-// All shipped machines, each in under a second on one core; paper's roofs agree.
-TEST(PlanKimi, ShippedMachines) {
-  ASSERT_GE(ShippedMachines().size(), 5u);
-  for (const std::string& name : ShippedMachines()) {
-    SCOPED_TRACE(name);
-    const auto machine = LoadMachine(name);
-    ASSERT_TRUE(machine.ok()) << machine.status();
-    const auto begin = std::chrono::steady_clock::now();
-    const auto plan = PlanKimi(*machine);
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    EXPECT_LT(took.count(), 1);
-    if (!plan.ok()) {
-      EXPECT_EQ(plan.status().code(), absl::StatusCode::kResourceExhausted) << plan.status();
-      continue;
-    }
-    for (const RatePoint& point : plan->rates_at) {
-      const double roof = machine->peak_gb_per_s() * 1e9 / (60 * 8 * 24'772'608.0);
-      if (point.batch == 1 && plan->disk_experts() == 0) {
-        EXPECT_LT(point.decode_tok_per_s * (1 - plan->decode_hit_rate), roof);
-        EXPECT_GT(point.decode_tok_per_s, 0.1 * roof);
-      }
-    }
-  }
 }
 
 }  // namespace
