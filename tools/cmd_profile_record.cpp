@@ -2,8 +2,11 @@
 // into a profile of how its experts were used.
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "placement/profile_file.h"
@@ -49,7 +52,14 @@ absl::StatusOr<ExpertProfile> Record(const Options& options) {
                        .trace_path = options.record.trace_path});
 }
 
-// What is there already, for --append; read before anything is recorded.
+// Before anything is recorded: a recording that cannot be kept is time lost.
+absl::Status CheckFolder(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+  if (path.empty() || access(folder.c_str(), W_OK) == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(path, ": cannot be written: ", std::strerror(errno)));
+}
+
+// What is there already, for --append; read before anything is recorded, too.
 absl::StatusOr<std::optional<ExpertProfile>> Existing(const Options& options) {
   if (!options.append || !std::filesystem::exists(options.output)) return std::nullopt;
   return ReadProfile(options.output);
@@ -69,6 +79,8 @@ int Run(const Options& options) {
     Fail(usage);
     return 2;
   }
+  for (const std::string& path : {options.output, options.record.trace_path})
+    if (const absl::Status status = CheckFolder(path); !status.ok()) return Fail(status);
   const auto existing = Existing(options);
   if (!existing.ok()) return Fail(existing.status());
   absl::StatusOr<ExpertProfile> profile = Record(options);

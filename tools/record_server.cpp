@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <fstream>
 #include <mutex>
 
@@ -38,17 +39,21 @@ void Wait(double seconds) {
 absl::StatusOr<ExpertProfile> StopAndFetch(v1::Placement::Stub& stub,
                                            const RecordServerOptions& options) {
   std::ofstream trace;
-  if (!options.trace_path.empty()) trace.open(options.trace_path, std::ios::binary);
   grpc::ClientContext context;
   const auto reader = stub.StopRecording(&context, {});
   std::string profile;
   for (v1::RecordingChunk chunk; reader->Read(&chunk);) {
     profile += chunk.profile();
+    if (!chunk.has_trace()) continue;
+    if (!trace.is_open()) trace.open(options.trace_path, std::ios::binary);
     trace << chunk.trace();
   }
-  TANDEM_RETURN_IF_ERROR(ToStatus(reader->Finish()));
   trace.flush();
-  if (!options.trace_path.empty() && !trace)
+  if (const absl::Status ended = ToStatus(reader->Finish()); !ended.ok()) {
+    if (trace.is_open()) std::remove(options.trace_path.c_str());  // half of one
+    return ended;
+  }
+  if (!trace)
     return absl::UnavailableError(absl::StrCat(options.trace_path, ": cannot be written"));
   return ProfileFromBytes(std::move(profile), "the server's profile");
 }
