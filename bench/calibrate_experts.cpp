@@ -180,4 +180,12 @@ absl::StatusOr<double> ExpertReadRate(const ModelShape& shape,
   return bench.expert_bytes() / one_row.Fit().expert_s * 1e-9;
 }
 
+absl::StatusOr<std::function<void()>> ExpertLoad(const ModelShape& shape,
+                                                 const ExpertCalibrationOptions& options,
+                                                 WorkerTeam& team) {
+  TANDEM_ASSIGN_OR_RETURN(ExpertBench bench, ExpertBench::Create(shape, options, team));
+  const auto shared = std::make_shared<ExpertBench>(std::move(bench));
+  return [shared] { shared->Time(/*rows=*/1, /*groups=*/1); };
+}
+
 }  // namespace tandem

@@ -1,6 +1,7 @@
 // The routed experts' part of a calibration (bench/calibration.h).
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "core/model_shape.h"
@@ -31,5 +32,10 @@ absl::StatusOr<ExpertCalibration> CalibrateExperts(const ModelShape& shape,
 // Only how fast they are read: of one row each.
 absl::StatusOr<double> ExpertReadRate(const ModelShape& shape,
                                       const ExpertCalibrationOptions& options, WorkerTeam& team);
+// The same experts as a load for what is measured beside them: each call is a layer of a decode
+// step, one row, always other experts. REQUIRES: the team outlives it.
+absl::StatusOr<std::function<void()>> ExpertLoad(const ModelShape& shape,
+                                                 const ExpertCalibrationOptions& options,
+                                                 WorkerTeam& team);
 
 }  // namespace tandem

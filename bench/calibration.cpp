@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -57,6 +58,7 @@ class Calibration {
     WorkerTeam team({.workers = options_.threads});
     for (const std::string& warning : team.warnings()) LogWarning("{}", warning);
     team.PinCaller();
+    TANDEM_RETURN_IF_ERROR(Gpu(team));  // first: it fails early
     {
       const WorkerTeam::Awake awake(team);
       rates.dispatch_us = DispatchSeconds(team) * 1e6;
@@ -109,6 +111,39 @@ class Calibration {
     if (machine_.nodes.size() == 1) machine_.nodes[0].read_gb_per_s = experts.read_gb_per_s;
   }
   static int64_t Weights(const ModelShape& s) { return int64_t{s.hidden} * s.expert_intermediate; }
+
+  // The shape with the largest experts; null if none has any.
+  const ModelShape* Largest() const {
+    const ModelShape* largest = nullptr;
+    for (const ModelShape& shape : options_.shapes)
+      if (shape.moe_layers() > 0 && (largest == nullptr || Weights(shape) > Weights(*largest)))
+        largest = &shape;
+    return largest;
+  }
+
+  absl::Status Gpu(WorkerTeam& team) {
+    if (!options_.measure_gpu) return absl::OkStatus();
+    Say("GPU");
+    GpuMeasureOptions gpu;
+    // Awake from the first turn of the load on: spinning workers are no idle CPU.
+    std::optional<WorkerTeam::Awake> awake;
+    if (const ModelShape* shape = Largest()) {
+      TANDEM_ASSIGN_OR_RETURN(const std::function<void()> load,
+                              ExpertLoad(*shape, ExpertOptions(kExpertSeconds), team));
+      gpu.cpu_load = [&awake, &team, load] {
+        if (!awake) awake.emplace(team);
+        load();
+      };
+    }
+    TANDEM_ASSIGN_OR_RETURN(GpuSpec spec, options_.measure_gpu(gpu));
+    if (machine_.gpu) {
+      spec.name = machine_.gpu->name;
+      spec.memory_bytes = machine_.gpu->memory_bytes;
+    }
+    spec.measured = UtcNow();
+    machine_.gpu = std::move(spec);
+    return absl::OkStatus();
+  }
 
   absl::Status Nodes() {
     if (most_weights_ == 0) return absl::OkStatus();

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/gpu/measure_gpu.h"
 #include "core/model_shape.h"
 #include "core/status.h"
 #include "cpu_experts/activation.h"
@@ -26,6 +27,9 @@ struct CalibrationOptions {
   ExpertActivations activations = ExpertActivations::kInt8;
   std::string kernel;     // of the experts; "" = best for this CPU
   std::string disk_path;  // a large file on the disk that holds the experts; "": not measured
+  // What measures the GPU: MeasureGpu where there is one; none: its rates stay as they are. The
+  // load it is given is the experts of the largest shape.
+  std::function<absl::StatusOr<GpuSpec>(const GpuMeasureOptions&)> measure_gpu;
   // Shares of the usual time to spend; a tenth is enough to see that everything works.
   double effort = 1;
   std::function<void(const std::string&)> on_part;  // told what is measured next
@@ -33,8 +37,8 @@ struct CalibrationOptions {
 
 // Fills in machine.rates, and what was measured of nodes and GPU. Curves of other shapes stay,
 // those of the same are replaced. Errors: RESOURCE_EXHAUSTED for memory, INVALID_ARGUMENT for a
-// shape or kernel that cannot be run, whatever reading `disk_path` says; `machine` is then
-// unchanged.
+// shape or kernel that cannot be run, whatever reading `disk_path` or measure_gpu says; `machine`
+// is then unchanged.
 absl::Status Calibrate(const CalibrationOptions& options, Machine& machine);
 
 }  // namespace tandem

@@ -101,8 +101,12 @@ std::string CacheFolder() {
   return absl::StrCat(home.empty() ? "." : home, "/.cache/tandem");
 }
 
-// What `rates` has nothing of its own for: curves of other shapes, rates not measured this time.
-void KeepOthers(const MachineRates& others, MachineRates& rates) {
+// What was not measured this time: curves of other shapes, other rates, the GPU.
+void KeepOthers(const Kept& before, Kept& kept) {
+  if (kept.gpu.measured.empty() && !before.gpu.measured.empty() && kept.gpu.name == before.gpu.name)
+    kept.gpu = before.gpu;
+  const MachineRates& others = before.rates;
+  MachineRates& rates = kept.rates;
   if (rates.disk_gb_per_s == 0) rates.disk_gb_per_s = others.disk_gb_per_s;
   if (rates.cross_node_gb_per_s == 0) rates.cross_node_gb_per_s = others.cross_node_gb_per_s;
   for (const ExpertCurve& curve : others.experts)
@@ -132,8 +136,7 @@ absl::Status SaveCalibration(const Machine& machine) {
   kept.nodes = machine.nodes;
   kept.rates = machine.rates;
   if (machine.gpu) kept.gpu = *machine.gpu;
-  if (const auto before = ReadKept(path, kept.id); before.ok())
-    KeepOthers(before->rates, kept.rates);
+  if (const auto before = ReadKept(path, kept.id); before.ok()) KeepOthers(*before, kept);
   JsonWriter writer;
   KeptFields(writer, kept);
   return ReplaceFile(path, writer.ToText());

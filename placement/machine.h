@@ -29,6 +29,7 @@ struct GpuSpec {
   double pcie_gb_per_s = 0;             // from page-locked memory, nothing else going on
   double pcie_beside_cpu_gb_per_s = 0;  // while the CPU's experts read RAM
   double handoff_us = 0;                // rows to the CPU and sums back, the work itself left out
+  std::string measured = "";  // when, UTC, if the rates were measured on this card; else ""
 };
 
 struct Machine {

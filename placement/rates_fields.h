@@ -25,6 +25,7 @@ void GpuFields(Visitor& v, GpuSpec& gpu) {
   v.Number("pcie_gb_per_s", gpu.pcie_gb_per_s, 0, kMostGbPerS);
   v.Number("pcie_beside_cpu_gb_per_s", gpu.pcie_beside_cpu_gb_per_s, 0, kMostGbPerS);
   v.Number("handoff_us", gpu.handoff_us, 0, kMostUs);
+  v.Text("measured", gpu.measured);
   if (gpu.name.empty()) v.Fail("name", "the name of the GPU", "none");
 }
 

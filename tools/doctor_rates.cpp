@@ -66,10 +66,12 @@ void PrintDense(const DenseCurve& curve) {
 void PrintGpu(const GpuSpec& gpu) {
   std::printf(
       "  gpu      %.0f GB/s of memory, %.0f TFLOP/s BF16, %.0f with INT4 experts; PCIe "
-      "%.0f GB/s, %.0f beside the CPU's experts; hand-over %.0f us: usual for such a card, "
-      "not measured\n",
+      "%.0f GB/s, %.0f beside the CPU's experts; hand-over %.0f us: %s\n",
       gpu.hbm_gb_per_s, gpu.bf16_tflops, gpu.int4_tflops, gpu.pcie_gb_per_s,
-      gpu.pcie_beside_cpu_gb_per_s, gpu.handoff_us);
+      gpu.pcie_beside_cpu_gb_per_s, gpu.handoff_us,
+      gpu.measured.empty()
+          ? "usual for such a card, not measured"
+          : absl::StrCat("measured ", gpu.measured, " UTC, ", AgeOf(gpu.measured)).c_str());
 }
 
 }  // namespace
@@ -100,7 +102,8 @@ absl::Status CalibrateThisMachine(const DoctorCalibration& options) {
   };
   const std::optional<GpuSpec> gpu = FirstGpu();
   Machine machine = ThisMachine(gpu);
-  machine.gpu = gpu;                                           // without what is guessed of it
+  machine.gpu = gpu;  // without what is guessed of it
+  if (gpu) calibration.measure_gpu = MeasureGpu;
   machine.rates = {.source = MachineRates::Source::kGuessed};  // older curves are kept in the file
   TANDEM_RETURN_IF_ERROR(Calibrate(calibration, machine));
   return SaveCalibration(machine);

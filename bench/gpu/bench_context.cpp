@@ -74,8 +74,10 @@ void SetTimes(std::vector<double> us, GpuBenchRow& row) {
   row.us = us[us.size() / 2], row.low_us = us.front(), row.high_us = us.back();
 }
 
-absl::Status BenchContext::TimeRuns(int calls, const std::function<absl::Status()>& run,
-                                    GpuBenchRow row) {
+absl::StatusOr<GpuBenchRow> BenchContext::MeasureRuns(int calls,
+                                                      const std::function<absl::Status()>& run,
+                                                      GpuBenchRow row,
+                                                      const std::function<void()>& meanwhile) {
   TANDEM_ASSIGN_OR_RETURN(Event end, Event::Create());
   TANDEM_ASSIGN_OR_RETURN(Event start, Event::Create());
   std::vector<double> us;
@@ -84,20 +86,21 @@ absl::Status BenchContext::TimeRuns(int calls, const std::function<absl::Status(
     start.Record(stream_);
     TANDEM_RETURN_IF_ERROR(run());
     end.Record(stream_);
+    for (bool done = !meanwhile; !done; done = end.IsDone()) meanwhile();
     TANDEM_RETURN_IF_ERROR(stream_.Synchronize());
     if (i >= 0) us.push_back(1e3 * Event::ElapsedMs(start, end) / calls);
   }
   SetTimes(std::move(us), row);
-  Add(row);
-  return absl::OkStatus();
+  return row;
 }
 
-absl::Status BenchContext::Time(int repeats, const std::function<void(Stream&, int)>& put,
-                                GpuBenchRow row) {
+absl::StatusOr<GpuBenchRow> BenchContext::Measure(int repeats,
+                                                  const std::function<void(Stream&, int)>& put,
+                                                  GpuBenchRow row) {
   TANDEM_ASSIGN_OR_RETURN(const Graph graph, Graph::Record(stream_, [&](Stream& stream) {
                             for (int i = 0; i < repeats; ++i) put(stream, i);
                           }));
-  return TimeRuns(
+  return MeasureRuns(
       repeats,
       [&] {
         graph.Launch(stream_);

@@ -24,6 +24,11 @@ class BenchContext {
   // Kimi K2.6's, or of the same build and tiny.
   const ModelShape& shape() const { return shape_; }
   void Add(const GpuBenchRow& row) const { report_(row); }
+  // Adds what a measurement returned; its error.
+  absl::Status Add(const absl::StatusOr<GpuBenchRow>& row) const {
+    if (row.ok()) report_(*row);
+    return row.status();
+  }
 
   // `full`, or `tiny` when quick.
   template <class T>
@@ -36,10 +41,20 @@ class BenchContext {
 
   // Records put(stream, i), i in [0, repeats), as one graph, runs that a few times and fills in the
   // row's times, per call. Starting a kernel then costs what it costs in a decode step.
-  absl::Status Time(int repeats, const std::function<void(Stream&, int)>& put, GpuBenchRow row);
+  absl::StatusOr<GpuBenchRow> Measure(int repeats, const std::function<void(Stream&, int)>& put,
+                                      GpuBenchRow row);
   // The same for what `run` does once: it puts work into the stream and may wait for it. The time
-  // of one run is divided by `calls`.
-  absl::Status TimeRuns(int calls, const std::function<absl::Status()>& run, GpuBenchRow row);
+  // of one run is divided by `calls`. `meanwhile` is called again and again while the work runs.
+  absl::StatusOr<GpuBenchRow> MeasureRuns(int calls, const std::function<absl::Status()>& run,
+                                          GpuBenchRow row,
+                                          const std::function<void()>& meanwhile = {});
+  // Measure(), MeasureRuns() and Add().
+  absl::Status Time(int repeats, const std::function<void(Stream&, int)>& put, GpuBenchRow row) {
+    return Add(Measure(repeats, put, std::move(row)));
+  }
+  absl::Status TimeRuns(int calls, const std::function<absl::Status()>& run, GpuBenchRow row) {
+    return Add(MeasureRuns(calls, run, std::move(row)));
+  }
 
   // Random BF16 numbers in [-scale, scale). `count` is rounded up to a multiple of 8.
   absl::StatusOr<DeviceBuffer> Random(int64_t count, float scale = 1);

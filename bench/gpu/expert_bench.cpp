@@ -2,38 +2,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "bench/gpu/parts.h"
+#include "bench/gpu/probes.h"
 #include "bench/gpu/random_experts.h"
 #include "gpu_attention/cuda/arrange_inputs.h"
-#include "gpu_attention/cuda/expert_prefill.h"
 #include "gpu_attention/cuda/hot_experts.h"
 
 namespace tandem::TANDEM_GPU {
 namespace {
 
-// All experts of a layer on the device.
-struct Pool {
-  ShardedLayout layout;
-  ExpertCuts cuts;
-  DeviceBuffer bytes;
-
-  static absl::StatusOr<Pool> Create(BenchContext& bench) {
-    const ModelShape& s = bench.shape();
-    Pool pool;
-    pool.layout = ShardedLayout(s.hidden, s.expert_intermediate, 1);
-    pool.cuts = CutsOf(pool.layout);
-    const int64_t stride = pool.layout.expert_bytes();
-    TANDEM_ASSIGN_OR_RETURN(pool.bytes, DeviceBuffer::Allocate(s.experts * stride, "experts"));
-    const std::vector<uint8_t> expert = RandomExpert(pool.layout, 1);
-    bench.stream().CopyToDevice(pool.bytes.part<uint8_t>(0, stride), expert.data(), stride);
-    for (int32_t e = 1; e < s.experts; ++e)
-      bench.stream().CopyOnDevice<uint8_t>(pool.bytes.part<uint8_t>(e * stride, stride),
-                                           pool.bytes.part<uint8_t>(0, stride), stride);
-    TANDEM_RETURN_IF_ERROR(bench.stream().Synchronize());
-    return pool;
-  }
-};
-
-absl::Status Hot(BenchContext& bench, const Pool& pool, int32_t tokens) {
+absl::Status Hot(BenchContext& bench, const ExpertPool& pool, int32_t tokens) {
   const ModelShape& s = bench.shape();
   const int32_t choices = tokens * s.top_k;
   // Another choice of experts in every call.
@@ -81,36 +58,6 @@ absl::Status Hot(BenchContext& bench, const Pool& pool, int32_t tokens) {
        .goal_percent = tokens == 1 ? 60.0 : 0.0});
 }
 
-absl::Status Many(BenchContext& bench, const Pool& pool, int32_t m) {
-  const ModelShape& s = bench.shape();
-  std::vector<int32_t> rows(m);
-  std::iota(rows.begin(), rows.end(), 0);
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer device_rows, bench.Upload(rows));
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer weights, bench.Upload(std::vector<float>(m, 0.125f)));
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer x, bench.Random(int64_t{m} * s.hidden));
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer h,
-                          bench.Room<bf16>(int64_t{m} * s.expert_intermediate));
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer y, bench.RandomFloats(int64_t{m} * s.hidden));
-  const int64_t stride = pool.layout.expert_bytes();
-  const int copies = std::min<int>(s.experts, bench.ColdCopies(static_cast<double>(stride)));
-  return bench.Time(copies,
-                    [&](Stream& stream, int i) {
-                      ExpertPrefill(stream, {.m = m,
-                                             .cuts = pool.cuts,
-                                             .expert = pool.bytes.part<uint8_t>(i * stride, stride),
-                                             .rows = device_rows.as<int32_t>(),
-                                             .weights = weights.as<float>(),
-                                             .x = x.as<bf16>(),
-                                             .h = h.as<bf16>(),
-                                             .y = y.as<float>()});
-                    },
-                    {.what = "one expert, INT4",
-                     .shape = absl::StrCat("m = ", m),
-                     .bytes = static_cast<double>(stride),
-                     .flops = 6.0 * m * s.hidden * s.expert_intermediate,
-                     .goal_percent = m == 512 ? 45.0 : 0.0});
-}
-
 absl::Status Arrange(BenchContext& bench, int32_t tokens) {
   const ModelShape& s = bench.shape();
   const int64_t elems = int64_t{tokens} * s.hidden;
@@ -129,11 +76,11 @@ absl::Status Arrange(BenchContext& bench, int32_t tokens) {
 }  // namespace
 
 absl::Status BenchExperts(BenchContext& bench) {
-  TANDEM_ASSIGN_OR_RETURN(const Pool pool, Pool::Create(bench));
+  TANDEM_ASSIGN_OR_RETURN(const ExpertPool pool, ExpertPool::Create(bench, bench.shape().experts));
   for (const int32_t tokens : bench.Pick<std::vector<int32_t>>({1, 8, 64}, {1, 3}))
     TANDEM_RETURN_IF_ERROR(Hot(bench, pool, tokens));
   for (const int32_t m : bench.Pick<std::vector<int32_t>>({32, 128, 512, 2048}, {3, 130}))
-    TANDEM_RETURN_IF_ERROR(Many(bench, pool, m));
+    TANDEM_RETURN_IF_ERROR(bench.Add(MeasureManyRows(bench, pool, m)));
   return Arrange(bench, bench.Pick(2048, 8));
 }
 

@@ -5,59 +5,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "bench/gpu/parts.h"
+#include "bench/gpu/probes.h"
 #include "bench/gpu/random_experts.h"
 #include "gpu_attention/cuda/expert_streamer.h"
 #include "gpu_attention/cuda/hot_pool.h"
-#include "gpu_attention/cuda/mailbox.h"
 
 namespace tandem::TANDEM_GPU {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// A step of nothing but the mailbox: per layer the GPU publishes, the CPU sees it and answers at
-// once, the GPU adds the answer.
-absl::Status Handoff(BenchContext& bench, int32_t rows) {
-  const ModelShape& s = bench.shape();
-  TANDEM_ASSIGN_OR_RETURN(
-      Mailbox mailbox,
-      Mailbox::Create({.layers = s.layers, .rows = rows, .hidden = s.hidden, .top_k = s.top_k},
-                      std::chrono::seconds(5)));
-  const int64_t elems = int64_t{rows} * s.hidden;
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer x, bench.Random(elems));
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer h, bench.RandomFloats(elems));
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer ids,
-                          bench.Upload(std::vector<int32_t>(rows * s.top_k)));
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer weights,
-                          bench.Upload(std::vector<float>(rows * s.top_k)));
-  TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer step, bench.Room<uint32_t>(1));
-  TANDEM_ASSIGN_OR_RETURN(const PinnedBuffer number, PinnedBuffer::Allocate(4, "step"));
-  Stream& stream = bench.stream();
-  TANDEM_ASSIGN_OR_RETURN(
-      const Graph graph, Graph::Record(stream, [&](Stream& recorded) {
-        recorded.CopyToDevice(step.as<uint32_t>(), number.host<uint32_t>(), 1);
-        for (LayerId layer{0}; layer.value < s.layers; ++layer.value) {
-          mailbox.Publish(recorded, layer, 0, rows,
-                          {x.as<bf16>(), ids.as<int32_t>(), weights.as<float>()},
-                          step.as<uint32_t>());
-          mailbox.AddAnswer(recorded, layer, 0, rows, h.as<float>(), nullptr, step.as<uint32_t>());
-        }
-      }));
-  return bench.TimeRuns(s.layers,
-                        [&]() -> absl::Status {
-                          mailbox.BeginStep(++*number.host<uint32_t>());
-                          graph.Launch(stream);
-                          for (LayerId layer{0}; layer.value < s.layers; ++layer.value) {
-                            TANDEM_RETURN_IF_ERROR(mailbox.AwaitRows(layer, 0, stream));
-                            mailbox.RingAnswered(layer, 0);
-                          }
-                          TANDEM_RETURN_IF_ERROR(stream.Synchronize());
-                          return mailbox.CheckDevice();
-                        },
-                        {.what = "handoff, per layer",
-                         .shape = absl::StrCat(rows, " rows, ", s.layers, " layers in a graph"),
-                         .goal_us = 30});
-}
 
 // The CPU's expert kernels at work on layers from `first` on, as long as the object lives.
 class BusyCpu {
@@ -104,21 +60,10 @@ struct Streaming {
 
   absl::Status Copies() const {
     const ShardedLayout layout(shape.hidden, shape.expert_intermediate, experts.n_shards());
-    const int64_t bytes = layout.expert_bytes();
-    TANDEM_ASSIGN_OR_RETURN(const DeviceBuffer to, bench.Room<uint8_t>(2 * bytes));
-    Stream& stream = bench.stream();
-    return bench.TimeRuns(shape.experts,
-                          [&] {
-                            for (int32_t e = 0; e < shape.experts; ++e)
-                              SendExpert(layout, experts.Shards({0}, {e}),
-                                         to.part<uint8_t>(e % 2 * bytes, bytes), stream);
-                            return absl::OkStatus();
-                          },
-                          {.what = "experts over PCIe",
-                           .shape = beside,
-                           .bytes = static_cast<double>(bytes),
-                           .on_device = false,
-                           .note = note});
+    std::vector<ExpertShards> all;
+    for (int32_t e = 0; e < shape.experts; ++e) all.push_back(experts.Shards({0}, {e}));
+    return bench.Add(
+        MeasureSending(bench, {.layout = layout, .experts = all, .shape = beside, .note = note}));
   }
 
   // A prefill layer whose experts all come from RAM: sent and computed, in two buffers by turns.
@@ -210,7 +155,7 @@ absl::Status StreamExpertLayers(BenchContext& bench) {
 
 absl::Status BenchLink(BenchContext& bench) {
   for (const int32_t rows : bench.Pick<std::vector<int32_t>>({1, 8, 64}, {1, 3}))
-    TANDEM_RETURN_IF_ERROR(Handoff(bench, rows));
+    TANDEM_RETURN_IF_ERROR(bench.Add(MeasureHandoff(bench, rows)));
   return StreamExpertLayers(bench);
 }
 

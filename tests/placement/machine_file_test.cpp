@@ -300,6 +300,19 @@ TEST_F(CalibrationCache, GpuRatesComeBackForTheSameCard) {
   EXPECT_FALSE(ThisMachine().gpu.has_value());
 }
 
+TEST_F(CalibrationCache, AMeasuredGpuStaysWhenOnlyTheCpuIsMeasured) {
+  const GpuSpec gpu{.name = "NVIDIA H200", .memory_bytes = int64_t{140} << 30};
+  Machine machine = ThisMachine(gpu);
+  EXPECT_EQ(machine.gpu->measured, "");
+  machine.gpu->handoff_us = 12.5;
+  machine.gpu->measured = "2026-03-01 12:00";
+  ASSERT_TRUE(SaveCalibration(machine).ok());
+  machine.gpu = gpu;
+  ASSERT_TRUE(SaveCalibration(machine).ok());
+  EXPECT_EQ(ThisMachine(gpu).gpu->handoff_us, 12.5);
+  EXPECT_EQ(ThisMachine(gpu).gpu->measured, "2026-03-01 12:00");
+}
+
 TEST_F(CalibrationCache, ADamagedFileIsNeitherUsedNorFatal) {
   ASSERT_TRUE(SaveCalibration(Calibrated(64)).ok());
   const std::string path = CalibrationPath(ThisMachine());
