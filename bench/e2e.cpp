@@ -102,7 +102,8 @@ class Predictor {
                                         .weight_bits = {input_.weight_bits},
                                         .threads = options_.engine.threads,
                                         .activations = options_.engine.expert_activations,
-                                        .kernel = options_.engine.kernel},
+                                        .kernel = options_.engine.kernel,
+                                        .effort = options_.steps ? 0.5 : 1},
                                        machine));
     }
     machines_.push_back(std::move(machine));
@@ -128,8 +129,8 @@ class Predictor {
         PredictRate(input_, machines_, 1, prompt + options_.generate_tokens / 2);
     for (StepRate& step : result.steps)
       step.predicted_tok_per_s = PredictRate(input_, machines_, step.batch, step.context);
-    result.predicted_by =
-        options_.calibrate ? "measured before and after this run" : RatesText(machine.rates);
+    result.predicted_by = options_.calibrate ? "measured before, within and after this run"
+                                             : RatesText(machine.rates);
     return absl::OkStatus();
   }
 
@@ -151,7 +152,12 @@ absl::StatusOr<E2eResult> RunE2e(const E2eOptions& options) {
   TANDEM_ASSIGN_OR_RETURN(EngineParts parts, CreateEngineParts(EngineOptionsOf(options)));
   result.load_s = Seconds(start, Clock::now());
   if (options.steps) {
-    TANDEM_ASSIGN_OR_RETURN(result.steps, MeasureStepRates(parts, *options.steps));
+    std::vector<std::vector<StepRate>> rounds(options.step_rounds);
+    for (auto& round : rounds) {
+      if (&round != &rounds.front()) TANDEM_RETURN_IF_ERROR(predictor.TakeRates());
+      TANDEM_ASSIGN_OR_RETURN(round, MeasureStepRates(parts, *options.steps));
+    }
+    result.steps = MedianRates(rounds);
   }
   const EngineOptions planned = parts.options;
   predictor.SetUp(planned, parts.model->dense().max_parts() > 1);

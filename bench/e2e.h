@@ -22,10 +22,11 @@ struct E2eOptions {
   int32_t runs = 3;                       // medians over these, after one short warm-up
   uint64_t seed = 1;                      // of the random prompts
   std::optional<StepRatesOptions> steps;  // rates by batch and context besides
+  int32_t step_rounds = 3;                // of these; medians
   // By whose rates the figures are predicted; none: they are not. The plan is engine.plan.
   std::optional<Machine> machine;
-  // Measures these rates right before and after the run, on the model's shape; the predicted times
-  // are then the means of both.
+  // Measures these rates on the model's shape, before and after the run and between the rounds of
+  // `steps`; the predicted times are then the means of all.
   bool calibrate = false;
   RoutingCounts decode_routing = {}, prefill_routing = {};  // of a profile, for the prediction
   std::string trace_path;  // Chrome/Perfetto JSON of one more, untimed run; "" for none

@@ -21,9 +21,8 @@ std::string StepsText(const E2eResult& result) {
     const std::string what =
         s.batch == 0 ? absl::StrFormat("prefill of %d tokens", s.context)
                      : absl::StrFormat("decode, %d x %d cached tokens", s.batch, s.context);
-    absl::StrAppendFormat(&text, "  %-32s %9.2f tok/s (quartiles %.0f %% apart)%s\n", what,
-                          s.tok_per_s, 100 * s.spread,
-                          Predicted(s.predicted_tok_per_s, s.tok_per_s));
+    absl::StrAppendFormat(&text, "  %-32s %9.2f tok/s (spread %.0f %%)%s\n", what, s.tok_per_s,
+                          100 * s.spread, Predicted(s.predicted_tok_per_s, s.tok_per_s));
   }
   if (!result.predicted_by.empty())
     absl::StrAppend(&text, "predicted by rates ", result.predicted_by, "\n");

@@ -40,7 +40,7 @@ class Sequences {
       Add(i);
       Sequence& sequence = *sequences_.back();
       const auto prefilled = std::ssize(prefill_s);
-      if (prefilled < 2 || spent_s < options_.prefill_s) {
+      if (prefilled < 1 || spent_s < options_.prefill_s) {
         const auto begin = Clock::now();
         TANDEM_RETURN_IF_ERROR(Prefill(sequence));
         prefill_s.push_back(Seconds(begin));
@@ -109,7 +109,7 @@ class Sequences {
  public:
   // Tokens that a sequence generates at most.
   static int64_t Room(const StepRatesOptions& options) {
-    return std::ssize(options.batches) * int64_t{options.steps + 1} * options.rounds + 2;
+    return std::ssize(options.batches) * int64_t{options.steps + 1} + 2;
   }
 
  private:
@@ -153,14 +153,12 @@ absl::Status MeasureContext(EngineParts& parts, const StepRatesOptions& options,
   std::vector<double> prefill_s;
   absl::Status status = sequences.Prepare(std::ranges::max(options.batches), prefill_s);
   std::vector<std::vector<double>> steps(options.batches.size());
-  for (int32_t round = 0; round < options.rounds && status.ok(); ++round) {
-    for (size_t b = 0; b < options.batches.size() && status.ok(); ++b) {
-      status = sequences.TimeStep(options.batches[b]).status();  // to warm up
-      for (int32_t i = 0; i < options.steps && status.ok(); ++i) {
-        const auto seconds = sequences.TimeStep(options.batches[b]);
-        status = seconds.status();
-        if (status.ok()) steps[b].push_back(*seconds);
-      }
+  for (size_t b = 0; b < options.batches.size() && status.ok(); ++b) {
+    status = sequences.TimeStep(options.batches[b]).status();  // to warm up
+    for (int32_t i = 0; i < options.steps && status.ok(); ++i) {
+      const auto seconds = sequences.TimeStep(options.batches[b]);
+      status = seconds.status();
+      if (status.ok()) steps[b].push_back(*seconds);
     }
   }
   sequences.End();
@@ -185,7 +183,7 @@ absl::StatusOr<std::vector<StepRate>> MeasureStepRates(EngineParts& parts,
   std::vector<StepRate> rates, decode;
   StepRatesOptions warm_up = options;
   warm_up.contexts = {std::min<int64_t>(64, std::ranges::min(options.contexts))};
-  warm_up.steps = warm_up.rounds = 1;
+  warm_up.steps = 1;
   TANDEM_RETURN_IF_ERROR(MeasureContext(parts, warm_up, warm_up.contexts[0], rates, decode));
   rates.clear();
   decode.clear();
@@ -193,6 +191,18 @@ absl::StatusOr<std::vector<StepRate>> MeasureStepRates(EngineParts& parts,
     TANDEM_RETURN_IF_ERROR(MeasureContext(parts, options, context, rates, decode));
   rates.insert(rates.end(), decode.begin(), decode.end());
   return rates;
+}
+
+std::vector<StepRate> MedianRates(const std::vector<std::vector<StepRate>>& rounds) {
+  std::vector<StepRate> medians = rounds.front();
+  for (size_t i = 0; i < medians.size(); ++i) {
+    std::vector<double> rates;
+    for (const auto& round : rounds) rates.push_back(round[i].tok_per_s);
+    medians[i].tok_per_s = Quantile(rates, 0.5);
+    if (rounds.size() > 1)
+      medians[i].spread = (Quantile(rates, 1) - Quantile(rates, 0)) / medians[i].tok_per_s;
+  }
+  return medians;
 }
 
 }  // namespace tandem

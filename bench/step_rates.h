@@ -14,9 +14,8 @@ namespace tandem {
 struct StepRatesOptions {
   std::vector<int32_t> batches = {1, 8, 32};
   std::vector<int64_t> contexts = {128, 4096};
-  int32_t steps = 16;  // timed decode steps of a batch and context, per round
-  int32_t rounds = 3;  // over all of them: medians of steps, so that a slow minute shows less
-  // Prompts are really prefilled, two per context at least, until this is spent; the other
+  int32_t steps = 16;  // timed decode steps of a batch and context
+  // Prompts are really prefilled, one per context at least, until this is spent; the other
   // sequences get copies of their pages, and go on with tokens of their own.
   double prefill_s = 5;
   uint64_t seed = 1;
@@ -37,5 +36,9 @@ int64_t StepRatesKvTokens(const StepRatesOptions& options);
 // the model's or the cache's, whatever a step fails with.
 absl::StatusOr<std::vector<StepRate>> MeasureStepRates(EngineParts& parts,
                                                        const StepRatesOptions& options);
+
+// Several measurements of the same rates: medians of rates; the spread is (highest - lowest) /
+// median then. REQUIRES: at least one.
+std::vector<StepRate> MedianRates(const std::vector<std::vector<StepRate>>& rounds);
 
 }  // namespace tandem

@@ -46,7 +46,7 @@ void AddBenchE2e(Commands& commands) {
   options->engine.AddTo(sub);
   options->engine.AddPlanTo(sub);
   sub->add_flag("--calibrate", options->bench.calibrate,
-                "predict by rates that are measured right before and after the run");
+                "predict by rates that are measured before, within and after the run");
   sub->add_option("--prompt", options->bench.prompt_tokens, "random prompt tokens")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
@@ -65,6 +65,9 @@ void AddBenchE2e(Commands& commands) {
   sub->add_option("--context", options->steps.contexts, "of --steps: cached tokens of each")
       ->delimiter(',')
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
+      ->capture_default_str();
+  sub->add_option("--rounds", options->bench.step_rounds, "of --steps: over all of them; medians")
+      ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   sub->add_option("--trace", options->bench.trace_path,
                   "write a Perfetto trace of one more run to this file");
