@@ -79,8 +79,7 @@ class Sequences {
     const int32_t ordinary = parts_.tokenizer->vocab_size() - 256;
     for (int64_t t = 0; t < context_; ++t)
       request.prompt_ids.push_back(static_cast<int32_t>(random() % ordinary));
-    // Chosen at random, so that copies of a prompt do not all say the same.
-    request.sampling = {.temperature = 1, .seed = seed};
+    request.sampling.temperature = 0;
     request.ignore_eos = true;
     sequences_.push_back(std::make_unique<Sequence>(std::move(request), seed, *parts_.tokenizer,
                                                     Sequence::Limits{context_ + Room(options_), {}},

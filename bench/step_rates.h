@@ -16,7 +16,7 @@ struct StepRatesOptions {
   std::vector<int64_t> contexts = {128, 4096};
   int32_t steps = 16;  // timed decode steps of a batch and context
   // Prompts are really prefilled, one per context at least, until this is spent; the other
-  // sequences get copies of their pages, and go on with tokens of their own.
+  // sequences get copies of their pages, and go on with tokens of their own. Greedy.
   double prefill_s = 5;
   uint64_t seed = 1;
 };
