@@ -5,11 +5,15 @@
 
 namespace tandem {
 
-Machine MachineHere() {
+std::optional<GpuSpec> FirstGpu() {
   const GpuQuery query = QueryGpus();
-  if (query.gpus.empty()) return ThisMachine();
-  const GpuInfo& gpu = query.gpus.front();
-  return ThisMachine(GpuSpec{.name = gpu.name, .memory_bytes = gpu.memory_bytes});
+  if (query.gpus.empty()) return std::nullopt;
+  GpuSpec gpu;
+  gpu.name = query.gpus[0].name;
+  gpu.memory_bytes = query.gpus[0].memory_bytes;
+  return gpu;
 }
+
+Machine MachineHere() { return ThisMachine(FirstGpu()); }
 
 }  // namespace tandem

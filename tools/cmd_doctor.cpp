@@ -12,6 +12,7 @@
 #include "cpu_experts/experts.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/weight_reader.h"
+#include "engine/machine_here.h"
 #include "gpu_attention/gpu_query.h"
 #include "placement/footprint.h"
 #include "placement/machine_file.h"
@@ -233,7 +234,7 @@ absl::Status Calibrate(const DoctorOptions& options) {
 int Doctor(const DoctorOptions& options) {
   if (options.calibrate)
     if (const absl::Status status = Calibrate(options); !status.ok()) return Fail(status);
-  const Machine machine = ThisMachine(FirstGpu());
+  const Machine machine = MachineHere();
   std::vector<Finding> findings;
   CheckSetup(machine, findings);
 

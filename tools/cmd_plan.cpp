@@ -9,7 +9,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/identify_model.h"
 #include "engine/checkpoint/model_config.h"
-#include "gpu_attention/gpu_query.h"
+#include "engine/machine_here.h"
 #include "placement/machine_file.h"
 #include "placement/plan_file.h"
 #include "placement/plan_report.h"
@@ -55,13 +55,6 @@ absl::StatusOr<PlannedModel> ReadModel(const std::string& model) {
   TANDEM_ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(dir.string()));
   TANDEM_ASSIGN_OR_RETURN(planned.identity, IdentifyModel(*checkpoint));
   return planned;
-}
-
-Machine MachineHere() {
-  const GpuQuery query = QueryGpus();
-  if (query.gpus.empty()) return ThisMachine();
-  return ThisMachine(
-      GpuSpec{.name = query.gpus[0].name, .memory_bytes = query.gpus[0].memory_bytes});
 }
 
 absl::StatusOr<std::vector<Machine>> Machines(const Options& options) {

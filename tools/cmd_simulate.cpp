@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/checkpoint/model_config.h"
-#include "gpu_attention/gpu_query.h"
+#include "engine/machine_here.h"
 #include "placement/machine_file.h"
 #include "placement/plan_file.h"
 #include "placement/profile_file.h"
@@ -107,11 +107,7 @@ absl::StatusOr<std::optional<Prediction>> PredictionOf(const Options& options,
   if (!options.machine.empty()) {
     TANDEM_ASSIGN_OR_RETURN(prediction.machine, LoadMachine(options.machine));
   } else {
-    const GpuQuery query = QueryGpus();
-    std::optional<GpuSpec> gpu;
-    if (!query.gpus.empty())
-      gpu = GpuSpec{.name = query.gpus[0].name, .memory_bytes = query.gpus[0].memory_bytes};
-    prediction.machine = ThisMachine(gpu);
+    prediction.machine = MachineHere();
   }
   TANDEM_RETURN_IF_ERROR(CheckPredicts(model, prediction.shape, prediction.machine));
   return prediction;

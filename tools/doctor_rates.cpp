@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "bench/calibration.h"
-#include "gpu_attention/gpu_query.h"
+#include "engine/machine_here.h"
 #include "placement/machine_file.h"
 #include "tools/synth.h"
 
@@ -75,15 +75,6 @@ void PrintGpu(const GpuSpec& gpu) {
 }
 
 }  // namespace
-
-std::optional<GpuSpec> FirstGpu() {
-  const GpuQuery query = QueryGpus();
-  if (query.gpus.empty()) return std::nullopt;
-  GpuSpec gpu;
-  gpu.name = query.gpus[0].name;
-  gpu.memory_bytes = query.gpus[0].memory_bytes;
-  return gpu;
-}
 
 absl::Status CalibrateThisMachine(const DoctorCalibration& options) {
   CalibrationOptions calibration;

@@ -12,9 +12,6 @@
 
 namespace tandem {
 
-// The GPU that would be used, by name and memory; none without one.
-std::optional<GpuSpec> FirstGpu();
-
 struct DoctorCalibration {
   std::optional<ModelShape> shape;         // none: K2.6's and a small one
   std::vector<int32_t> weight_bits = {8};  // of the dense side
