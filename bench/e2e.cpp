@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <random>
 #include <vector>
 
@@ -128,7 +129,9 @@ class Predictor {
     result.predicted_decode_tok_per_s =
         PredictRate(input_, machines_, 1, prompt + options_.generate_tokens / 2);
     for (StepRate& step : result.steps)
-      step.predicted_tok_per_s = PredictRate(input_, machines_, step.batch, step.context);
+      step.predicted_tok_per_s =
+          PredictRate(input_, machines_, step.batch,
+                      step.batch == 0 ? step.context : std::llround(step.mean_cached));
     result.predicted_by = options_.calibrate ? "measured before, within and after this run"
                                              : RatesText(machine.rates);
     return absl::OkStatus();

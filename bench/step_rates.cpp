@@ -22,8 +22,10 @@ double Quantile(std::vector<double> values, double q) {
 
 StepRate RateOf(int32_t batch, int64_t context, double tokens, const std::vector<double>& seconds) {
   const double median = Quantile(seconds, 0.5);
-  return {batch, context, tokens / median,
-          (Quantile(seconds, 0.75) - Quantile(seconds, 0.25)) / median};
+  return {.batch = batch,
+          .context = context,
+          .tok_per_s = tokens / median,
+          .spread = (Quantile(seconds, 0.75) - Quantile(seconds, 0.25)) / median};
 }
 
 // The sequences of one context, each with pages of its own.
@@ -63,6 +65,17 @@ class Sequences {
     const auto begin = Clock::now();
     TANDEM_RETURN_IF_ERROR(Step(plan));
     return Seconds(begin);
+  }
+
+  // Tokens that a sequence generates at most.
+  static int64_t Room(const StepRatesOptions& options) {
+    return std::ssize(options.batches) * int64_t{options.steps + 1} + 2;
+  }
+
+  double MeanCached(int32_t batch) const {
+    double sum = 0;
+    for (int32_t i = 0; i < batch; ++i) sum += sequences_[i]->cached();
+    return sum / batch;
   }
 
   void End() {
@@ -105,13 +118,6 @@ class Sequences {
     return absl::OkStatus();
   }
 
- public:
-  // Tokens that a sequence generates at most.
-  static int64_t Room(const StepRatesOptions& options) {
-    return std::ssize(options.batches) * int64_t{options.steps + 1} + 2;
-  }
-
- private:
   EngineParts& parts_;
   StepRunner& runner_;
   const StepRatesOptions& options_;
@@ -152,6 +158,7 @@ absl::Status MeasureContext(EngineParts& parts, const StepRatesOptions& options,
   std::vector<double> prefill_s;
   absl::Status status = sequences.Prepare(std::ranges::max(options.batches), prefill_s);
   std::vector<std::vector<double>> steps(options.batches.size());
+  std::vector<double> cached(options.batches.size());
   for (size_t b = 0; b < options.batches.size() && status.ok(); ++b) {
     status = sequences.TimeStep(options.batches[b]).status();  // to warm up
     for (int32_t i = 0; i < options.steps && status.ok(); ++i) {
@@ -159,12 +166,15 @@ absl::Status MeasureContext(EngineParts& parts, const StepRatesOptions& options,
       status = seconds.status();
       if (status.ok()) steps[b].push_back(*seconds);
     }
+    cached[b] = sequences.MeanCached(options.batches[b]) - (options.steps + 1) / 2.0;
   }
   sequences.End();
   TANDEM_RETURN_IF_ERROR(status);
   prefill.push_back(RateOf(0, context, context, prefill_s));
-  for (size_t b = 0; b < options.batches.size(); ++b)
+  for (size_t b = 0; b < options.batches.size(); ++b) {
     decode.push_back(RateOf(options.batches[b], context, options.batches[b], steps[b]));
+    decode.back().mean_cached = cached[b];
+  }
   return absl::OkStatus();
 }
 

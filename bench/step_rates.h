@@ -24,8 +24,9 @@ struct StepRatesOptions {
 struct StepRate {
   int32_t batch = 0;  // 0: prefill of one prompt
   int64_t context = 0;
-  double tok_per_s = 0;            // median
-  double spread = 0;               // (upper - lower quartile) / median
+  double mean_cached = 0;  // decode: tokens that a sequence had cached; it grows as it goes on
+  double tok_per_s = 0;    // median
+  double spread = 0;       // (upper - lower quartile) / median
   double predicted_tok_per_s = 0;  // by the cost model, if somebody asked it
 };
 

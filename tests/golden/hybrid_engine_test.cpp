@@ -8,6 +8,9 @@
 
 #include "engine/engine.h"
 #include "engine/hot_set.h"
+#include "placement/footprint.h"
+#include "placement/planner.h"
+#include "placement/profile_recorder.h"
 #include "tests/golden/golden_checks.h"
 
 namespace tandem::golden {
@@ -113,6 +116,76 @@ TEST(HybridEngine, TheGpuSamplesAsTheCpuDoes) {
     }
     EXPECT_EQ(answers[0], answers[2]) << *params.seed;
     EXPECT_EQ(answers[1], answers[2]) << *params.seed;
+  }
+}
+
+// A slow CPU and a fast GPU, so that every expert is worth its place there.
+Machine MachineOf(int64_t gpu_bytes) {
+  Machine machine;
+  machine.name = "test";
+  machine.memory_bytes = machine.available_bytes = int64_t{64} << 30;
+  machine.nodes = {{.cores = 2, .memory_bytes = machine.memory_bytes, .read_gb_per_s = 1}};
+  machine.rates = {.source = MachineRates::Source::kSpecified, .expert_gops = 1, .dense_gflops = 1};
+  machine.gpu = GpuSpec{.name = "test",
+                        .memory_bytes = gpu_bytes,
+                        .hbm_gb_per_s = 1000,
+                        .bf16_tflops = 100,
+                        .int4_tflops = 100,
+                        .pcie_gb_per_s = 10,
+                        .pcie_beside_cpu_gb_per_s = 10};
+  return machine;
+}
+
+// Recorded without a GPU, planned, obeyed with one: the plan's hit rate is what comes out.
+TEST(HybridEngine, ProfilePlanAndMeasuredHitsAgree) {
+  const GoldenSequence golden = LoadGoldens(DataPath("demo.safetensors")).front();
+  const auto answer = [&](Engine& engine) {
+    Asked asked;
+    Ask(engine, golden, asked);
+    asked.ended.get_future().wait();
+    EXPECT_TRUE(asked.status.ok()) << asked.status;
+    EXPECT_EQ(asked.ids, golden.greedy);
+  };
+  const auto recorded = Engine::Create(Options({.device = Device::kCpu}));
+  ASSERT_TRUE(recorded.ok()) << recorded.status();
+  const ModelIdentity identity = (*recorded)->identity();
+  const ModelShape shape = (*recorded)->config().shape;
+  const auto recorder = std::make_shared<ProfileRecorder>(identity);
+  ASSERT_TRUE((*recorded)->Observe(recorder).ok());
+  answer(**recorded);
+  ASSERT_TRUE((*recorded)->StopObserving(recorder.get()).ok());
+  const ExpertProfile profile = recorder->Snapshot();
+
+  // A GPU with room for everything, then one with less by half of the experts and more.
+  const PlanGoals goals = {.context = 1024, .max_step_tokens = 128};
+  const auto roomy = MakePlan(shape, identity, MachineOf(int64_t{16} << 30), &profile, goals);
+  ASSERT_TRUE(roomy.ok()) << roomy.status();
+  const int64_t all = int64_t{shape.moe_layers()} * shape.experts;
+  ASSERT_EQ(roomy->hot_experts(), all);
+  int64_t used = goals.vram_reserve_bytes;
+  for (const BudgetLine& line : roomy->budget)
+    if (line.place == "gpu") used += line.bytes;
+  const int64_t spare = all * 3 / 4 * ExpertBytes(identity);
+  const auto plan = MakePlan(shape, identity, MachineOf(used - spare), &profile, goals);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const double share = static_cast<double>(plan->hot_experts()) / static_cast<double>(all);
+  ASSERT_GT(share, 0.1);
+  ASSERT_LT(share, 0.5);
+
+  EngineOptions options = Options({.device = Device::kEmulated, .allow_emulated = true});
+  options.plan = std::make_shared<const Plan>(*plan);
+  const auto planned = Engine::Create(options);
+  ASSERT_TRUE(planned.ok()) << planned.status();
+  answer(**planned);
+  const EngineStats stats = (*planned)->stats();
+  const double predicted[] = {plan->prefill_hit_rate, plan->decode_hit_rate};
+  for (int phase = 0; phase < kPhases; ++phase) {
+    const double measured = static_cast<double>(stats.hot_pairs[phase]) /
+                            static_cast<double>(stats.routed_pairs[phase]);
+    std::printf("[ hit rate ] phase %d: planned %.4f, measured %.4f\n", phase, predicted[phase],
+                measured);
+    EXPECT_NEAR(measured, predicted[phase], 0.01) << "phase " << phase;
+    EXPECT_GT(measured, share) << "they were chosen by use";
   }
 }
 
