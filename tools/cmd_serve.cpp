@@ -56,8 +56,8 @@ int Serve(const Options& options) {
   const auto start = PlanForStart(options.engine.plan, engine_options);
   if (!start.ok()) return Fail(start.status());
   if (start->obeyed) engine_options.plan = start->plan;
-  if (start->plan) std::fputs(PlanSummary(*start).c_str(), stdout);
-  std::fflush(stdout);
+  const bool tells = start->plan != nullptr && !options.engine.quiet;
+  if (tells) std::fputs(PlanSummary(*start).c_str(), stderr);
   auto engine = Engine::Create(engine_options);
   if (!engine.ok()) return Fail(engine.status());
   auto server = Server::Start(**engine, ToServerOptions(options));
@@ -75,7 +75,7 @@ int Serve(const Options& options) {
   until_interrupted.Wait();
   LogInfo("shutting down; open answers have {} s to end (Ctrl-C again: at once)", options.drain_s);
   (*server)->Shutdown(std::chrono::milliseconds(static_cast<int64_t>(options.drain_s * 1000)));
-  if (start->plan) std::fputs(MeasuredAgainst(*start->plan, (*engine)->stats()).c_str(), stdout);
+  if (tells) std::fputs(MeasuredAgainst(*start->plan, (*engine)->stats()).c_str(), stderr);
   return 0;
 }
 

@@ -64,7 +64,9 @@ class Server:
              "--threads", "1", "--kv-tokens", "40960", "--max-sequences", "4", "--max-queue", "4"],
             stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        assert line.startswith("listening on ") and line.endswith("(gRPC tandem.v1)\n"), repr(line)
+        if not (line.startswith("listening on ") and line.endswith("(gRPC tandem.v1)\n")):
+            self.process.kill()
+            raise AssertionError(f"the server's first line is {line!r}")
         self.address = line.split()[2]
 
     def stop(self):
