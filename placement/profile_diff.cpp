@@ -5,24 +5,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "placement/profile_merge.h"
+#include "placement/routing_skew.h"
 
 namespace tandem {
 namespace {
 
 using Hits = std::span<const int64_t>;  // of a layer
-
-// JS(p, q) = (KL(p | m) + KL(q | m)) / 2 with m = (p + q) / 2, in bits.
-double JensenShannon(Hits a, Hits b) {
-  const double sum_a = std::accumulate(a.begin(), a.end(), 0.0);
-  const double sum_b = std::accumulate(b.begin(), b.end(), 0.0);
-  double sum = 0;
-  for (size_t expert = 0; expert < a.size(); ++expert) {
-    const double p = a[expert] / sum_a, q = b[expert] / sum_b, m = (p + q) / 2;
-    if (p > 0) sum += p * std::log2(p / m) / 2;
-    if (q > 0) sum += q * std::log2(q / m) / 2;
-  }
-  return std::clamp(sum, 0.0, 1.0);
-}
 
 // Experts, the most used first; of equals the lower id.
 std::vector<int32_t> Ranking(Hits hits) {

@@ -9,6 +9,7 @@
 #include "bench/gpu/measure_gpu.h"
 #include "gpu_attention/gpu_query.h"
 #include "placement/machine_file.h"
+#include "tests/bench/tiny_shape.h"
 
 namespace tandem {
 namespace {
@@ -34,27 +35,8 @@ absl::StatusOr<GpuSpec> MeasureQuickly(GpuMeasureOptions options) {
   return MeasureEmulatedGpu(options);
 }
 
-ModelShape TinyExperts() {
-  ModelShape s;
-  s.hidden = 64;
-  s.layers = 2;
-  s.vocab = 128;
-  s.max_positions = 256;
-  s.heads = 4;
-  s.q_lora_rank = 32;
-  s.kv_lora_rank = 32;
-  s.qk_nope_dim = 16;
-  s.qk_rope_dim = 16;
-  s.v_dim = 16;
-  s.experts = 8;
-  s.top_k = 2;
-  s.expert_intermediate = 32;
-  s.shared_experts = 1;
-  return s;
-}
-
 CalibrationOptions Quick() {
-  return {.shapes = {TinyExperts()},
+  return {.shapes = {TinyShape()},
           .weight_bits = {},
           .threads = 2,
           .measure_gpu = MeasureQuickly,
