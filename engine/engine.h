@@ -23,6 +23,7 @@
 #include "engine/sampling.h"
 #include "engine/text/chat_format.h"
 #include "engine/text/tokenizer.h"
+#include "engine/token_constraint.h"
 #include "gpu_attention/dense_backend.h"
 #include "placement/model_identity.h"
 #include "placement/routing_observer.h"
@@ -54,8 +55,15 @@ enum class FinishReason { kStop, kLength, kCancelled, kDeadline, kError };
 // An end token (the model's or one of stop_ids) counts as a completion token but gives no text.
 struct Usage {
   int32_t prompt_tokens = 0;
+  int32_t cached_tokens = 0;  // of the prompt, found in the prefix cache instead of computed
   int32_t completion_tokens = 0;
   double queue_s = 0, prefill_s = 0, decode_s = 0;
+};
+
+// Where a prompt left what the prefix cache holds: up to `position` both are the same.
+struct CacheDivergence {
+  int32_t position;                     // in the prompt, in tokens
+  std::vector<int32_t> cached, prompt;  // the first ids from there on, some ten of each
 };
 
 // One report. `text` is valid UTF-8; concatenated over a generation it is the whole answer, without
@@ -69,7 +77,14 @@ struct GenerationEvent {
   std::string stop_string;  // the stop string that ended it, if one did
   absl::Status status;      // not OK with kError
   Usage usage;
+  // On the last event, if part of a cached page was like the prompt and the rest was not.
+  std::optional<CacheDivergence> divergence;
 };
+
+// Who goes first. A request takes the place of running ones of lower priority if there is no other
+// room; those go on later where they were.
+enum class Priority { kInteractive, kNormal, kBatch };
+inline constexpr int kPriorities = 3;
 
 struct GenerationRequest {
   std::vector<int32_t> prompt_ids;
@@ -80,6 +95,14 @@ struct GenerationRequest {
   bool ignore_eos = false;        // go on past the model's end tokens
   bool skip_special = true;       // leave control tokens out of the text
   std::string label;              // what expert profiles count it under
+  Priority priority = Priority::kNormal;
+  // Requests of one name share what their priority gets as one party among all; "" is a name too.
+  std::string fair_share;
+  // Prefixes are shared only between requests of the same salt, so that nobody learns from the time
+  // an answer takes what others have asked.
+  std::string cache_salt;
+  // What tokens may come next; null: any. Not shared between requests.
+  std::shared_ptr<TokenConstraint> constraint;
   std::optional<std::chrono::steady_clock::time_point> deadline;
   // Called on the engine's thread, in order, the last time with `finish` set; must not block and
   // must not call into the Engine except Generation::Cancel(). If it throws, the request is
@@ -87,11 +110,18 @@ struct GenerationRequest {
   std::function<void(const GenerationEvent&)> on_event;
 };
 
+// How long a request will have to wait, as far as can be told.
+struct QueuePlace {
+  int32_t position = 0;  // 1: the next to be admitted; 0: it runs, or has ended
+  double wait_s = 0;     // estimate, by the recent pace
+};
+
 // Handle of a submitted request. Dropping it does not cancel.
 class Generation {
  public:
   virtual ~Generation() = default;
-  virtual void Cancel() = 0;  // any thread; the last event follows, with kCancelled
+  virtual void Cancel() = 0;             // any thread; the last event follows, with kCancelled
+  virtual QueuePlace place() const = 0;  // any thread
 };
 
 // Steps of a kind, added up.
@@ -115,8 +145,13 @@ struct AdaptationStats {
 // As of the end of the last step.
 struct EngineStats {
   int32_t running = 0, waiting = 0;
-  int64_t kv_pages_total = 0, kv_pages_used = 0;
-  int64_t steps = 0, prompt_tokens = 0, generated_tokens = 0;
+  std::array<int32_t, kPriorities> waiting_by_priority{};
+  // A page that several sequences share counts once. Cached: held by nobody, but of use to a prompt
+  // with the same prefix; part of what is free.
+  int64_t kv_pages_total = 0, kv_pages_used = 0, kv_pages_cached = 0;
+  int64_t steps = 0, prompt_tokens = 0, generated_tokens = 0;  // computed, not taken from the cache
+  int64_t cached_prompt_tokens = 0;                            // taken from the cache
+  int64_t evicted_pages = 0, preemptions = 0;
   // Experts chosen by the router, all layers, by Phase; and of these, the hot ones on the GPU.
   std::array<int64_t, kPhases> routed_pairs{}, hot_pairs{};
   StepTotals decode_steps;   // in which every row decoded

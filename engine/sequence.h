@@ -26,9 +26,18 @@ class GenerationHandle : public Generation {
  public:
   void Cancel() override { cancelled_.store(true, std::memory_order_relaxed); }
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  QueuePlace place() const override {
+    return {position_.load(std::memory_order_relaxed), wait_s_.load(std::memory_order_relaxed)};
+  }
+  void set_place(const QueuePlace& place) {
+    position_.store(place.position, std::memory_order_relaxed);
+    wait_s_.store(place.wait_s, std::memory_order_relaxed);
+  }
 
  private:
   std::atomic<bool> cancelled_{false};
+  std::atomic<int32_t> position_{0};
+  std::atomic<double> wait_s_{0};
 };
 
 // What a scoring request gathers: one entry per token once it has ended.

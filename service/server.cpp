@@ -11,9 +11,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/log.h"
-#include "service/inference_service.h"
+#include "service/grpc/inference_service.h"
 #include "service/listen_address.h"
-#include "service/placement_service.h"
+#include "service/grpc/placement_service.h"
 
 namespace tandem {
 namespace {

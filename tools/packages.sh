@@ -4,6 +4,7 @@ PACKAGES_BUILD=(
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libabsl-dev  # RPC
   libhwloc-dev libnuma-dev                                                            # machine
   libboost-context-dev                                                                # emulated GPU
+  libboost-dev libssl-dev prometheus-cpp-dev                                          # HTTP, TLS, metrics
   nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev                         # text
 )
 PACKAGES_TEST=(libgtest-dev libgmock-dev libsimde-dev libpcre2-dev python3 python3-venv chromium)

@@ -72,6 +72,7 @@ bool FakeTokenizer::IsSkipped(int32_t id) const { return id >= 256 && id < 256 +
 
 struct FakeEngine::Sequence final : Generation {
   void Cancel() override { cancelled = true; }
+  QueuePlace place() const override { return {}; }
 
   GenerationRequest request;
   std::vector<int32_t> answer;

@@ -1,11 +1,11 @@
-#include "service/placement_service.h"
+#include "service/grpc/placement_service.h"
 
 #include <fstream>
 #include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "service/answer_stream.h"
+#include "service/grpc/answer_stream.h"
 
 namespace tandem {
 namespace {

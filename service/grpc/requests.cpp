@@ -1,10 +1,10 @@
-#include "service/requests.h"
+#include "service/grpc/requests.h"
 
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "service/conversation.h"
+#include "service/grpc/conversation.h"
 
 namespace tandem {
 namespace {

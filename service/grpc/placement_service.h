@@ -7,7 +7,7 @@
 
 #include "engine/engine.h"
 #include "service/limits.h"
-#include "service/recording.h"
+#include "service/grpc/recording.h"
 #include "service/work_queue.h"
 #include "tandem/v1/placement.grpc.pb.h"
 

@@ -1,11 +1,11 @@
-#include "service/inference_service.h"
+#include "service/grpc/inference_service.h"
 
 #include <chrono>
 #include <memory>
 #include <utility>
 
 #include "core/memory.h"
-#include "service/requests.h"
+#include "service/grpc/requests.h"
 
 namespace tandem {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "engine/engine.h"
 #include "service/admission.h"
-#include "service/answer_stream.h"
+#include "service/grpc/answer_stream.h"
 #include "service/limits.h"
 #include "service/work_queue.h"
 #include "tandem/v1/inference.grpc.pb.h"

@@ -1,4 +1,4 @@
-#include "service/conversation.h"
+#include "service/grpc/conversation.h"
 
 #include <string>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "service/answers.h"
+#include "service/grpc/answers.h"
 
 #include <utility>
 

@@ -22,7 +22,7 @@
 
 #include "engine/engine.h"
 #include "service/admission.h"
-#include "service/answers.h"
+#include "service/grpc/answers.h"
 #include "service/limits.h"
 #include "service/work_queue.h"
 

@@ -1,4 +1,4 @@
-#include "service/recording.h"
+#include "service/grpc/recording.h"
 
 #include <unistd.h>
 
