@@ -15,6 +15,7 @@
 #include "core/status.h"
 #include "service/access/api_keys.h"
 #include "service/access/caller.h"
+#include "service/access/task_usage.h"
 #include "service/admission.h"
 
 namespace tandem {
@@ -22,14 +23,6 @@ namespace tandem {
 // Under this payload name an error carries, for APIs that have such codes, which limit it was:
 // "rate_limit_exceeded", "task_budget_exceeded", "server_overloaded", "draining".
 inline constexpr char kErrorCodePayload[] = "tandem/error-code";
-
-// How far a task has come.
-struct TaskUsage {
-  std::string task, owner;  // owner: the key's name
-  TaskBudget budget;
-  int32_t agents = 0, steps = 0, running = 0;
-  int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
-};
 
 class Gate {
  public:

@@ -63,16 +63,25 @@ struct ChatUsage {
   int32_t reasoning_tokens = 0;
 };
 
+// What a token is part of.
+enum class TokenPart { kReasoning, kText, kCall, kMarker };  // kMarker: what parts them, end tokens
+
+struct ChatToken {
+  GeneratedToken token;
+  TokenPart part = TokenPart::kText;
+};
+
 // What is new in one of the answers.
 struct ChatUpdate {
   int32_t choice = 0;
-  std::vector<AnswerPiece> pieces;     // of a bare prompt: kText
-  std::vector<GeneratedToken> tokens;  // if logprobs are asked for: those of the text
+  std::vector<AnswerPiece> pieces;  // of a bare prompt: kText
+  std::vector<ChatToken> tokens;    // all of them; a token may come before its text
   // The last update of this choice:
   std::optional<ChatFinish> finish;
   std::string stop_string;  // that ended it, if one did
   absl::Status status;      // not OK with kError
   ChatUsage usage;
+  std::string divergence;  // in words, if the prompt left a cached one within a page
 };
 
 }  // namespace tandem
