@@ -25,7 +25,10 @@ struct Limits {
   int32_t max_tools = 512;
   int32_t max_tool_bytes = 256 << 10;  // of one tool's JSON schema
   int32_t max_json_depth = 64;
-  int32_t max_json_keys = 1024;  // of one object
+  int32_t max_json_keys = 1024;                // of one object
+  int64_t max_json_values = int64_t{1} << 20;  // of one request
+
+  int32_t max_choices = 16;  // answers to one request, or prompts of one
 };
 
 }  // namespace tandem

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "service/bounded_json.h"
 
 namespace tandem {
 namespace {
@@ -117,15 +118,13 @@ absl::StatusOr<Json> ToolToJson(const v1::Tool& tool, const std::string& where,
   Json function = {{"name", tool.name()}};
   if (tool.has_description()) function["description"] = tool.description();
   if (tool.has_parameters_json()) {
-    auto parameters = ParseBoundedJson(tool.parameters_json(), limits);
+    auto parameters = ParseBoundedJson(tool.parameters_json(), limits, limits.max_tool_bytes);
     if (parameters.ok() && !parameters->is_object()) {
-      parameters = absl::InvalidArgumentError("is not a JSON object");
+      parameters = absl::InvalidArgumentError("is not a JSON object; expected a JSON Schema");
     }
     if (!parameters.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          where, ".parameters_json ", parameters.status().message(),
-          "; expected a JSON Schema object of at most ", limits.max_tool_bytes, " bytes, ",
-          limits.max_json_depth, " levels and ", limits.max_json_keys, " keys per object"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ".parameters_json ", parameters.status().message()));
     }
     function["parameters"] = *std::move(parameters);
   }
@@ -133,32 +132,6 @@ absl::StatusOr<Json> ToolToJson(const v1::Tool& tool, const std::string& where,
 }
 
 }  // namespace
-
-absl::StatusOr<Json> ParseBoundedJson(const std::string& text, const Limits& limits) {
-  if (text.size() > static_cast<size_t>(limits.max_tool_bytes)) {
-    return absl::InvalidArgumentError(absl::StrCat("is ", text.size(), " bytes long"));
-  }
-  bool too_deep = false, too_wide = false;
-  std::vector<int> keys;  // of each object that is open, by depth
-  const auto bounded = [&](int depth, Json::parse_event_t event, Json&) {
-    if (depth > limits.max_json_depth) too_deep = true;
-    if (event == Json::parse_event_t::object_start && !too_deep) {
-      keys.resize(depth + 1);
-      keys[depth] = 0;
-    }
-    // A key's depth counts the object it is in.
-    if (event == Json::parse_event_t::key && !too_deep &&
-        ++keys[depth - 1] > limits.max_json_keys) {
-      too_wide = true;
-    }
-    return !too_deep && !too_wide;  // false: what follows is read over, not kept
-  };
-  Json json = Json::parse(text, bounded, /*allow_exceptions=*/false);
-  if (too_deep) return absl::InvalidArgumentError("is nested too deeply");
-  if (too_wide) return absl::InvalidArgumentError("has an object with too many keys");
-  if (json.is_discarded()) return absl::InvalidArgumentError("is not valid JSON");
-  return json;
-}
 
 absl::StatusOr<ConversationJson> ToJson(const v1::Conversation& conversation,
                                         const Limits& limits) {

@@ -19,8 +19,4 @@ struct ConversationJson {
 // Errors: INVALID_ARGUMENT naming message index and field.
 absl::StatusOr<ConversationJson> ToJson(const v1::Conversation& conversation, const Limits& limits);
 
-// Parses JSON a client sent: nesting and keys per object are bounded before anything is built.
-absl::StatusOr<nlohmann::ordered_json> ParseBoundedJson(const std::string& text,
-                                                        const Limits& limits);
-
 }  // namespace tandem
