@@ -31,6 +31,8 @@ struct TaskBudget {
   int32_t agents = 300;
   int32_t steps = 4000;  // requests
   int64_t tokens = 0;    // prompt (without those from the cache) and answers; 0: no limit
+
+  bool operator==(const TaskBudget&) const = default;
 };
 
 struct RequestTags {

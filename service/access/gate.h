@@ -21,7 +21,7 @@
 namespace tandem {
 
 // Under this payload name an error carries, for APIs that have such codes, which limit it was:
-// "rate_limit_exceeded", "task_budget_exceeded", "server_overloaded", "draining".
+// "rate_limit_exceeded" or "task_budget_exceeded".
 inline constexpr char kErrorCodePayload[] = "tandem/error-code";
 
 class Gate {
@@ -46,10 +46,9 @@ class Gate {
   // the server shuts down.
   absl::StatusOr<std::unique_ptr<Pass>> Enter(const Caller& caller, const RequestTags& tags);
 
-  std::vector<TaskUsage> Tasks(const Caller& caller) const;  // its own; an admin's: all
-  std::optional<TaskUsage> Task(const Caller& caller, const std::string& task) const;
-  // Cancels what is under way for an agent and those below it ("": of the whole task). The number
-  // of requests; NOT_FOUND.
+  std::vector<TaskUsage> ListTasks(const Caller& caller) const;  // its own; an admin's: all
+  // Ends an agent and those below it ("": the whole task): what is under way is cancelled, further
+  // requests are refused. The number of those cancelled; NOT_FOUND.
   absl::StatusOr<int32_t> CancelTask(const Caller& caller, const std::string& task,
                                      const std::string& agent);
 

@@ -54,6 +54,7 @@ struct ChatCall {
   bool ignore_eos = false;
   bool skip_special = true;  // bare prompts
   int32_t n = 1;             // answers; with a seed each has its own, counted up
+  std::string cache_salt;    // on top of the caller\'s own
 };
 
 enum class ChatFinish { kStop, kLength, kToolCalls, kCancelled, kDeadline, kError };
