@@ -159,6 +159,19 @@ struct EngineStats {
   AdaptationStats adaptation;
 };
 
+// How the wall time of a step is spread over the layers; averages of the recent steps, in which
+// later ones weigh more. What the CPU's experts take, and all else: without a GPU that is the dense
+// side's work, with one what the step waited for the GPU (its work, less what the CPU's experts
+// hide).
+struct LayerTimes {
+  struct Of {
+    int64_t steps = 0;                       // so far
+    std::vector<double> dense_s, experts_s;  // by layer
+  };
+  // kDecode: steps in which every row decoded; kPrefill: all others.
+  std::array<Of, kPhases> by_phase;
+};
+
 // Log-probability and the five most likely tokens of each given token (none for the first).
 struct TokenScore {
   int32_t id;
@@ -202,6 +215,7 @@ class Engine {
   virtual const ModelIdentity& identity() const = 0;
   virtual int64_t max_context() const = 0;  // tokens a single sequence may reach
   virtual EngineStats stats() const = 0;
+  virtual LayerTimes layer_times() const = 0;
   virtual std::string description() const = 0;  // kernels, dtypes, threads: one line
 };
 

@@ -53,6 +53,7 @@ class EngineLoop : public Engine {
   const ModelIdentity& identity() const override { return parts_.identity; }
   int64_t max_context() const override { return max_context_; }
   EngineStats stats() const override;
+  LayerTimes layer_times() const override { return parts_.model->layer_times(); }
   std::string description() const override { return parts_.description; }
 
  private:

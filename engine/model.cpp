@@ -21,8 +21,7 @@ std::unique_ptr<Model> Model::Create(const ModelShape& shape, int32_t max_rows,
                                      std::unique_ptr<CpuExperts> experts,
                                      const ModelOptions& options) {
   TANDEM_CHECK(shape.moe_layers() == 0 || experts != nullptr, "MoE layers need experts");
-  std::unique_ptr<Model> model(new Model(options));
-  model->shape_ = shape;
+  std::unique_ptr<Model> model(new Model(shape, options));
   model->max_rows_ = max_rows;
   model->dense_ = std::move(dense);
   model->experts_ = std::move(experts);
@@ -39,7 +38,14 @@ absl::Status Model::Forward(const StepBatch& batch) {
   TraceSpan step("step", rows);
   const bool decode = std::ranges::all_of(
       batch.sequences, [](const SequenceSlice& slice) { return slice.tokens == 1; });
-  if (!decode || dense_->max_parts() < 2) return Layers(batch);
+  layer_clock_.BeginStep();
+  TANDEM_RETURN_IF_ERROR(decode && dense_->max_parts() > 1 ? DecodeInParts(batch) : Layers(batch));
+  layer_clock_.EndStep(decode ? Phase::kDecode : Phase::kPrefill);
+  return absl::OkStatus();
+}
+
+absl::Status Model::DecodeInParts(const StepBatch& batch) {
+  const auto rows = static_cast<int32_t>(batch.token_ids.size());
   StepBatch in_parts = batch;
   if (tuner_.PartsFor(rows) == 2) in_parts.second_part_row = (rows + 1) / 2;
   const auto begin = Clock::now();
@@ -74,6 +80,7 @@ void Model::Start(LayerId layer, int part) {
   if (!shape_.is_moe(layer.value)) {
     TraceSpan span("dense_mlp", layer.value);
     dense_->DenseMlp(layer, part);
+    layer_clock_.EndDense(layer);
     return;
   }
   {
@@ -99,12 +106,15 @@ absl::Status Model::Finish(LayerId layer, int part) {
   }
   {
     TraceSpan span("cold_experts", layer.value);
+    layer_clock_.EndDense(layer);
     const auto begin = Clock::now();
     experts_->Forward(layer, routed, dense_->ExpertSums(part));
     if (split_) split_->NoteCpuSeconds(Seconds(begin, Clock::now()));
+    layer_clock_.EndExperts(layer);
   }
   TraceSpan span("add_experts", layer.value);
   dense_->AddExperts(layer, part);
+  layer_clock_.EndDense(layer);
   return absl::OkStatus();
 }
 

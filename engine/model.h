@@ -12,6 +12,7 @@
 #include "cpu_experts/experts.h"
 #include "engine/expert_split.h"
 #include "engine/hot_set.h"
+#include "engine/layer_clock.h"
 #include "engine/micro_batches.h"
 #include "gpu_attention/dense_backend.h"
 #include "gpu_attention/step_batch.h"
@@ -70,12 +71,17 @@ class Model {
   // Experts sent to the device so far, each time counted.
   int64_t streamed_experts() const { return split_ ? split_->streamed_experts() : 0; }
 
+  LayerTimes layer_times() const { return layer_clock_.times(); }  // any thread
+
   const ModelShape& shape() const { return shape_; }
   const DenseBackend& dense() const { return *dense_; }
   const CpuExperts* experts() const { return experts_.get(); }
 
  private:
-  explicit Model(const ModelOptions& options) : tuner_(options.micro_batches) {}
+  Model(const ModelShape& shape, const ModelOptions& options)
+      : shape_(shape), tuner_(options.micro_batches), layer_clock_(shape.layers) {}
+  // A step in one or two parts, as is faster.
+  absl::Status DecodeInParts(const StepBatch& batch);
   absl::Status Layers(const StepBatch& batch);
   // A layer's part up to where the experts are needed, and from there on.
   void Start(LayerId layer, int part);
@@ -88,6 +94,7 @@ class Model {
   std::optional<HotSet> hot_set_;        // with a device that holds experts
   std::optional<ExpertSplit> split_;
   MicroBatchTuner tuner_;
+  LayerClock layer_clock_;
   RoutingObserver* observer_ = nullptr;
   int32_t second_part_row_ = 0;  // of the running step
 };

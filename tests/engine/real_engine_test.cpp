@@ -169,6 +169,29 @@ TEST_P(RealEngine, TellsWhatItRoutes) {
   EXPECT_GT(stats.decode_steps.seconds, 0);
 }
 
+TEST_P(RealEngine, TellsWhatItsLayersTake) {
+  const ModelShape& shape = engine_->config().shape;
+  ASSERT_TRUE(RunToEnd(*engine_, Greedy(RandomPrompt(*engine_, 130, 3), 2)).ok());
+  const EngineStats stats = RestingStats(*engine_);
+  const LayerTimes times = engine_->layer_times();
+  for (const LayerTimes::Of& of : times.by_phase) {
+    ASSERT_EQ(std::ssize(of.dense_s), shape.layers);
+    ASSERT_EQ(std::ssize(of.experts_s), shape.layers);
+    for (int32_t layer = 0; layer < shape.layers; ++layer) {
+      EXPECT_GT(of.dense_s[layer], 0) << layer;
+      EXPECT_EQ(of.experts_s[layer] > 0, shape.is_moe(layer)) << layer;
+    }
+  }
+  EXPECT_EQ(times.by_phase[0].steps, 2) << "130 tokens in chunks of 96";
+  EXPECT_EQ(times.by_phase[1].steps, 1);
+  // One decode step: its average is itself, so its layers are part of it.
+  const LayerTimes::Of& decode = times.by_phase[1];
+  double sum_s = 0;
+  for (int32_t layer = 0; layer < shape.layers; ++layer)
+    sum_s += decode.dense_s[layer] + decode.experts_s[layer];
+  EXPECT_LT(sum_s, stats.decode_steps.seconds);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Models, RealEngine,
     ::testing::Values(

@@ -128,6 +128,12 @@ EngineStats FakeEngine::stats() const {
   return stats;
 }
 
+LayerTimes FakeEngine::layer_times() const {
+  LayerTimes times;
+  for (auto& of : times.by_phase) of = {1, {0, 1e-3, 2e-3}, {0, 1e-3, 2e-3}};
+  return times;
+}
+
 bool FakeEngine::HasFinished(size_t count) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, std::chrono::seconds(10),

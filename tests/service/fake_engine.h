@@ -55,6 +55,7 @@ class FakeEngine final : public Engine {
   const ModelIdentity& identity() const override { return identity_; }
   int64_t max_context() const override { return 1 << 20; }
   EngineStats stats() const override;
+  LayerTimes layer_times() const override;  // as if layer l took l milliseconds on either side
   std::string description() const override { return "scripted"; }
 
   // Whether, within ten seconds, so many sequences have come to their end and none is running.
