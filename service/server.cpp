@@ -23,7 +23,13 @@ using namespace std::chrono_literals;
 class GrpcServer final : public Server {
  public:
   GrpcServer(Engine& engine, const ServerOptions& options)
-      : service_(engine, options.model_name, options.limits), placement_(engine, options.limits) {}
+      : limits_(options.limits),
+        admission_(limits_.max_open_requests),
+        gate_(admission_, keys_),
+        constraints_(ConstraintCompiler::Create(engine.tokenizer(), engine.config().eos_ids)),
+        context_{engine, gate_, *constraints_, limits_, intake_, writer_, options.model_name, {}},
+        inference_(context_, admission_),
+        placement_(engine, options.limits) {}
   ~GrpcServer() override { Shutdown(0ms); }
 
   absl::Status Listen(const ServerOptions& options);
@@ -31,7 +37,15 @@ class GrpcServer final : public Server {
   void Shutdown(std::chrono::milliseconds patience) override;
 
  private:
-  InferenceService service_;
+  const Limits limits_;
+  const ApiKeys keys_;
+  Admission admission_;
+  Gate gate_;
+  std::unique_ptr<ConstraintCompiler> constraints_;
+  WorkQueue intake_{2};
+  WorkQueue writer_{1};
+  ServiceContext context_;
+  InferenceService inference_;
   PlacementService placement_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
@@ -61,7 +75,7 @@ absl::Status GrpcServer::Listen(const ServerOptions& options) {
   SetLimits(options.limits, builder);
   int port = -1;
   builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&service_);
+  builder.RegisterService(&inference_);
   builder.RegisterService(&placement_);
   server_ = builder.BuildAndStart();
   const bool local_socket = absl::StartsWith(options.address, "unix:");
@@ -83,10 +97,10 @@ absl::Status GrpcServer::Listen(const ServerOptions& options) {
 void GrpcServer::Shutdown(std::chrono::milliseconds patience) {
   if (server_ == nullptr) return;
   server_->GetHealthCheckService()->SetServingStatus(false);
-  service_.admission().Close();
-  if (!service_.admission().WaitUntilEmpty(patience) && patience > 0ms) {
+  admission_.Close();
+  if (!admission_.WaitUntilEmpty(patience) && patience > 0ms) {
     LogWarning("shutdown: cancelling {} calls that did not end within {} s",
-               service_.admission().open(), std::chrono::duration<double>(patience).count());
+               admission_.open(), std::chrono::duration<double>(patience).count());
   }
   // Cancels what is left (health watchers too) and waits until gRPC is done with all calls; the
   // second is for last messages on their way.

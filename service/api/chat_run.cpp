@@ -175,8 +175,7 @@ std::shared_ptr<Gate::Pass> ChatRunImpl::Pass() {
 
 // Before the client knows of the end, so that its next request finds the place free.
 void ChatRunImpl::Settle(const ChatUpdate& last) {
-  std::shared_ptr<Gate::Pass> pass = Pass();
-  if (pass == nullptr) return;
+  const std::shared_ptr<Gate::Pass> pass = Pass();
   pass->NoteUsage(last.usage.usage);
   if (++settled_ < static_cast<int32_t>(choices_.size())) return;
   std::lock_guard lock(mutex_);
@@ -229,6 +228,8 @@ void ChatRunImpl::Flush() {
       sink_ = nullptr;
       Cancel();
     }
+    // It may hold who holds us.
+    if (settled_ == static_cast<int32_t>(choices_.size())) sink_ = nullptr;
   }
 }
 

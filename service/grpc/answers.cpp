@@ -1,18 +1,20 @@
 #include "service/grpc/answers.h"
 
-#include <utility>
+#include <iterator>
 
 namespace tandem {
 namespace {
 
+// About what a token, and one of its likely others, takes on the wire.
+constexpr int64_t kTokenBytes = 16, kTopLogprobBytes = 24;
+
 template <class Event>
-void AddTokens(const GenerationEvent& from, const Tokenizer& tokenizer, TokenDetail detail,
-               Event& to) {
+void AddTokens(const ChatUpdate& from, const Tokenizer& tokenizer, TokenDetail detail, Event& to) {
   if (detail == TokenDetail::kNone) return;
   const auto piece = [&](int32_t id) {
     return tokenizer.DecodeBytes({&id, 1}, /*skip_special=*/false);
   };
-  for (const GeneratedToken& token : from.tokens) {
+  for (const auto& [token, part] : from.tokens) {
     v1::Token& out = *to.add_tokens();
     out.set_id(token.id);
     out.set_piece(piece(token.id));
@@ -26,23 +28,30 @@ void AddTokens(const GenerationEvent& from, const Tokenizer& tokenizer, TokenDet
   }
 }
 
-// REQUIRES: the generation came to its own end.
-v1::Finish ToFinish(const GenerationEvent& event) {
-  v1::Finish finish;
-  finish.set_reason(event.finish == FinishReason::kLength ? v1::FINISH_REASON_LENGTH
-                                                          : v1::FINISH_REASON_STOP);
-  finish.set_stop_string(event.stop_string);
-  v1::Usage& usage = *finish.mutable_usage();
-  usage.set_prompt_tokens(event.usage.prompt_tokens);
-  usage.set_completion_tokens(event.usage.completion_tokens);
-  usage.set_queue_seconds(event.usage.queue_s);
-  usage.set_prefill_seconds(event.usage.prefill_s);
-  usage.set_decode_seconds(event.usage.decode_s);
-  return finish;
+v1::FinishReason ToReason(ChatFinish finish) {
+  if (finish == ChatFinish::kLength) return v1::FINISH_REASON_LENGTH;
+  return finish == ChatFinish::kToolCalls ? v1::FINISH_REASON_TOOL_CALLS : v1::FINISH_REASON_STOP;
 }
 
-bool CameToItsEnd(const GenerationEvent& event) {
-  return event.finish == FinishReason::kStop || event.finish == FinishReason::kLength;
+// An answer cut short has none: the call's status says so.
+template <class Event>
+void AddFinish(const ChatUpdate& update, Event& to) {
+  if (!update.finish || *update.finish == ChatFinish::kError ||
+      *update.finish == ChatFinish::kCancelled || *update.finish == ChatFinish::kDeadline) {
+    return;
+  }
+  v1::Finish& finish = *to.mutable_finish();
+  finish.set_reason(ToReason(*update.finish));
+  finish.set_stop_string(update.stop_string);
+  const Usage& from = update.usage.usage;
+  v1::Usage& usage = *finish.mutable_usage();
+  usage.set_prompt_tokens(from.prompt_tokens);
+  usage.set_cached_tokens(from.cached_tokens);
+  usage.set_completion_tokens(from.completion_tokens);
+  usage.set_reasoning_tokens(update.usage.reasoning_tokens);
+  usage.set_queue_seconds(from.queue_s);
+  usage.set_prefill_seconds(from.prefill_s);
+  usage.set_decode_seconds(from.decode_s);
 }
 
 // Pieces of the same call come merged into one delta.
@@ -75,25 +84,38 @@ void AddPiece(const AnswerPiece& piece, v1::ChatEvent& event) {
 
 }  // namespace
 
-v1::GenerateEvent GenerateEncoder::Encode(const GenerationEvent& event) {
-  v1::GenerateEvent out;
-  out.set_text(event.text);
-  AddTokens(event, tokenizer_, detail_, out);
-  if (CameToItsEnd(event)) *out.mutable_finish() = ToFinish(event);
-  return out;
+v1::GenerateEvent ToGenerateEvent(const ChatUpdate& update, const Tokenizer& tokenizer,
+                                  TokenDetail detail) {
+  v1::GenerateEvent event;
+  for (const AnswerPiece& piece : update.pieces) event.mutable_text()->append(piece.text);
+  AddTokens(update, tokenizer, detail, event);
+  AddFinish(update, event);
+  return event;
 }
 
-v1::ChatEvent ChatEncoder::Encode(const GenerationEvent& event) {
-  v1::ChatEvent out;
-  for (const AnswerPiece& piece : parser_.Push(event.tokens, event.text)) AddPiece(piece, out);
-  AddTokens(event, tokenizer_, detail_, out);
-  if (CameToItsEnd(event)) {
-    *out.mutable_finish() = ToFinish(event);
-    if (event.finish == FinishReason::kStop && parser_.complete_calls() > 0) {
-      out.mutable_finish()->set_reason(v1::FINISH_REASON_TOOL_CALLS);
-    }
+v1::ChatEvent ToChatEvent(const ChatUpdate& update, const Tokenizer& tokenizer,
+                          TokenDetail detail) {
+  v1::ChatEvent event;
+  for (const AnswerPiece& piece : update.pieces) AddPiece(piece, event);
+  AddTokens(update, tokenizer, detail, event);
+  AddFinish(update, event);
+  return event;
+}
+
+int64_t Merge(const ChatUpdate& from, ChatUpdate& to) {
+  int64_t bytes = 0;
+  for (const AnswerPiece& piece : from.pieces) bytes += piece.text.size();
+  for (const auto& [token, part] : from.tokens)
+    bytes += kTokenBytes + kTopLogprobBytes * std::ssize(token.top);
+  to.pieces.insert(to.pieces.end(), from.pieces.begin(), from.pieces.end());
+  to.tokens.insert(to.tokens.end(), from.tokens.begin(), from.tokens.end());
+  if (from.finish) {
+    to.finish = from.finish;
+    to.stop_string = from.stop_string;
+    to.status = from.status;
+    to.usage = from.usage;
   }
-  return out;
+  return bytes;
 }
 
 bool SaysSomething(const v1::GenerateEvent& event) {

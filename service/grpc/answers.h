@@ -1,8 +1,10 @@
-// What the engine reports, as events of the wire. One encoder per answer; not thread-safe.
+// Updates of a run as events of the wire.
 #pragma once
 
-#include "engine/engine.h"
-#include "engine/text/output_parser.h"
+#include <cstdint>
+
+#include "engine/text/tokenizer.h"
+#include "service/api/chat_call.h"
 #include "tandem/v1/chat.pb.h"
 #include "tandem/v1/completion.pb.h"
 
@@ -11,31 +13,15 @@ namespace tandem {
 // What is reported of each token beside the text.
 enum class TokenDetail { kNone, kIds, kLogprobs };
 
-class GenerateEncoder {
- public:
-  GenerateEncoder(const Tokenizer& tokenizer, TokenDetail detail)
-      : tokenizer_(tokenizer), detail_(detail) {}
-  v1::GenerateEvent Encode(const GenerationEvent& event);
+v1::GenerateEvent ToGenerateEvent(const ChatUpdate& update, const Tokenizer& tokenizer,
+                                  TokenDetail detail);
+v1::ChatEvent ToChatEvent(const ChatUpdate& update, const Tokenizer& tokenizer, TokenDetail detail);
 
- private:
-  const Tokenizer& tokenizer_;
-  const TokenDetail detail_;
-};
-
-class ChatEncoder {
- public:
-  ChatEncoder(const Tokenizer& tokenizer, TokenDetail detail, bool thinking)
-      : tokenizer_(tokenizer), detail_(detail), parser_(tokenizer, thinking) {}
-  v1::ChatEvent Encode(const GenerationEvent& event);
-
- private:
-  const Tokenizer& tokenizer_;
-  const TokenDetail detail_;
-  OutputParser parser_;
-};
-
-// Whether an event says anything; the engine also reports tokens whose text is held back.
+// Whether an event says anything; there are also updates of tokens whose text is held back.
 bool SaysSomething(const v1::GenerateEvent& event);
 bool SaysSomething(const v1::ChatEvent& event);
+
+// Adds an update to one of the same choice that was not sent yet. The bytes, about, that it adds.
+int64_t Merge(const ChatUpdate& from, ChatUpdate& to);
 
 }  // namespace tandem

@@ -128,13 +128,13 @@ absl::StatusOr<Json> ToolToJson(const v1::Tool& tool, const std::string& where,
     }
     function["parameters"] = *std::move(parameters);
   }
+  if (tool.strict()) function["strict"] = true;
   return Json{{"type", "function"}, {"function", std::move(function)}};
 }
 
 }  // namespace
 
-absl::StatusOr<ConversationJson> ToJson(const v1::Conversation& conversation,
-                                        const Limits& limits) {
+absl::StatusOr<ChatPrompt> ToPrompt(const v1::Conversation& conversation, const Limits& limits) {
   if (conversation.messages().empty()) {
     return absl::InvalidArgumentError(
         "conversation.messages is empty; expected at least one message");
@@ -145,7 +145,7 @@ absl::StatusOr<ConversationJson> ToJson(const v1::Conversation& conversation,
   if (conversation.tools_size() > limits.max_tools) {
     return TooMany("conversation.tools", conversation.tools_size(), limits.max_tools);
   }
-  ConversationJson result;
+  ChatPrompt result;
   result.messages = Json::array();
   for (int i = 0; i < conversation.messages_size(); ++i) {
     TANDEM_ASSIGN_OR_RETURN(Json message,

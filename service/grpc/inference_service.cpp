@@ -1,10 +1,11 @@
 #include "service/grpc/inference_service.h"
 
-#include <chrono>
 #include <memory>
 #include <utility>
 
 #include "core/memory.h"
+#include "service/grpc/answer_stream.h"
+#include "service/grpc/conversation.h"
 #include "service/grpc/requests.h"
 
 namespace tandem {
@@ -30,53 +31,38 @@ void FillStats(const Engine& engine, int32_t open_requests, v1::ServerStats& out
 
 }  // namespace
 
-grpc::Status ToGrpcStatus(const absl::Status& status, grpc::CallbackServerContext* context) {
-  if (auto retry_after_ms = status.GetPayload(kRetryAfterMsPayload)) {
-    context->AddTrailingMetadata("grpc-retry-pushback-ms", std::string(*retry_after_ms));
-  }
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
-}
-
-std::optional<std::chrono::steady_clock::time_point> DeadlineOf(
-    const grpc::CallbackServerContext& context) {
-  const auto left = context.deadline() - std::chrono::system_clock::now();
-  if (left > std::chrono::hours(24 * 365)) return std::nullopt;  // none: the end of time
-  return std::chrono::steady_clock::now() +
-         std::chrono::duration_cast<std::chrono::steady_clock::duration>(left);
-}
-
-InferenceService::InferenceService(Engine& engine, std::string model_name, const Limits& limits)
-    : engine_(engine),
-      model_name_(std::move(model_name)),
-      limits_(limits),
-      admission_(limits.max_open_requests) {}
-
 grpc::ServerWriteReactor<v1::GenerateEvent>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
-  using Stream = AnswerStream<v1::GenerateEvent>;
-  return Stream::Start(host_, context, [this, request]() -> absl::StatusOr<Stream::Job> {
-    const Tokenizer& tokenizer = engine_.tokenizer();
-    Stream::Job job;
-    TANDEM_ASSIGN_OR_RETURN(job.request, ToGenerationRequest(*request, tokenizer, limits_));
-    auto encoder = std::make_shared<GenerateEncoder>(tokenizer, DetailOf(request->output()));
-    job.encode = [encoder](const GenerationEvent& event) { return encoder->Encode(event); };
-    return job;
-  });
+  using Job = StreamJob<v1::GenerateEvent>;
+  return AnswerStream<v1::GenerateEvent>::Start(
+      context_, context, [this, context, request]() -> absl::StatusOr<Job> {
+        const Tokenizer& tokenizer = context_.engine.tokenizer();
+        Job job;
+        TANDEM_ASSIGN_OR_RETURN(job.call, ToChatCall(*request, tokenizer, context_.limits));
+        TANDEM_ASSIGN_OR_RETURN(job.tags, TagsOf(*context));
+        TANDEM_RETURN_IF_ERROR(SetLabel(request->label(), context_.limits, job.tags));
+        job.encode = [&tokenizer, detail = DetailOf(request->output())](const ChatUpdate& update) {
+          return ToGenerateEvent(update, tokenizer, detail);
+        };
+        return job;
+      });
 }
 
 grpc::ServerWriteReactor<v1::ChatEvent>* InferenceService::Chat(
     grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
-  using Stream = AnswerStream<v1::ChatEvent>;
-  return Stream::Start(host_, context, [this, request]() -> absl::StatusOr<Stream::Job> {
-    const Tokenizer& tokenizer = engine_.tokenizer();
-    Stream::Job job;
-    TANDEM_ASSIGN_OR_RETURN(job.request, ToGenerationRequest(*request, tokenizer, limits_));
-    const v1::Conversation& conversation = request->conversation();
-    const bool thinking = !conversation.has_thinking() || conversation.thinking();
-    auto encoder = std::make_shared<ChatEncoder>(tokenizer, DetailOf(request->output()), thinking);
-    job.encode = [encoder](const GenerationEvent& event) { return encoder->Encode(event); };
-    return job;
-  });
+  using Job = StreamJob<v1::ChatEvent>;
+  return AnswerStream<v1::ChatEvent>::Start(
+      context_, context, [this, context, request]() -> absl::StatusOr<Job> {
+        const Tokenizer& tokenizer = context_.engine.tokenizer();
+        Job job;
+        TANDEM_ASSIGN_OR_RETURN(job.call, ToChatCall(*request, tokenizer, context_.limits));
+        TANDEM_ASSIGN_OR_RETURN(job.tags, TagsOf(*context));
+        TANDEM_RETURN_IF_ERROR(SetLabel(request->label(), context_.limits, job.tags));
+        job.encode = [&tokenizer, detail = DetailOf(request->output())](const ChatUpdate& update) {
+          return ToChatEvent(update, tokenizer, detail);
+        };
+        return job;
+      });
 }
 
 grpc::ServerUnaryReactor* InferenceService::RunUnary(grpc::CallbackServerContext* context,
@@ -88,7 +74,7 @@ grpc::ServerUnaryReactor* InferenceService::RunUnary(grpc::CallbackServerContext
     return reactor;
   }
   auto held = std::make_shared<Admission::Ticket>(*std::move(ticket));
-  intake_.Post([=, work = std::move(work)] {
+  context_.intake.Post([=, work = std::move(work)] {
     const absl::Status status = work();
     held->Release();  // before the client knows, so that its next call finds the place free
     reactor->Finish(ToGrpcStatus(status, context));
@@ -113,11 +99,12 @@ absl::Status InferenceService::Tokenize(const v1::TokenizeRequest& request,
   std::vector<int32_t> ids;
   switch (request.input_case()) {
     case v1::TokenizeRequest::kText:
-      ids = engine_.tokenizer().Encode(request.text(), request.parse_special_tokens());
+      ids = context_.engine.tokenizer().Encode(request.text(), request.parse_special_tokens());
       break;
     case v1::TokenizeRequest::kConversation: {
-      TANDEM_ASSIGN_OR_RETURN(RenderedChat chat,
-                              Render(request.conversation(), engine_.tokenizer(), limits_));
+      TANDEM_ASSIGN_OR_RETURN(const ChatPrompt prompt,
+                              ToPrompt(request.conversation(), context_.limits));
+      TANDEM_ASSIGN_OR_RETURN(RenderedChat chat, RenderPrompt(context_, prompt));
       ids = std::move(chat.ids);
       response.set_rendered(std::move(chat.text));
       break;
@@ -131,10 +118,11 @@ absl::Status InferenceService::Tokenize(const v1::TokenizeRequest& request,
 
 absl::Status InferenceService::Detokenize(const v1::DetokenizeRequest& request,
                                           v1::DetokenizeResponse& response) {
-  TANDEM_RETURN_IF_ERROR(CheckIds(request.ids(), "ids", engine_.tokenizer()));
+  TANDEM_RETURN_IF_ERROR(CheckIds(request.ids(), "ids", context_.engine.tokenizer()));
   const std::span<const int32_t> ids(request.ids().data(), request.ids_size());
   Utf8Stream utf8;
-  std::string text = utf8.Push(engine_.tokenizer().DecodeBytes(ids, request.skip_special_tokens()));
+  std::string text =
+      utf8.Push(context_.engine.tokenizer().DecodeBytes(ids, request.skip_special_tokens()));
   response.set_text(text + utf8.Finish());
   return absl::OkStatus();
 }
@@ -142,19 +130,19 @@ absl::Status InferenceService::Detokenize(const v1::DetokenizeRequest& request,
 grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* context,
                                                          const v1::GetModelInfoRequest*,
                                                          v1::GetModelInfoResponse* response) {
-  const ModelConfig& config = engine_.config();
-  response->set_name(model_name_);
+  const ModelConfig& config = context_.engine.config();
+  response->set_name(context_.model_name);
   response->set_architecture(config.model_type);
-  response->set_description(engine_.description());
+  response->set_description(context_.engine.description());
   response->set_vocab_size(config.shape.vocab);
-  response->set_max_context(engine_.max_context());
+  response->set_max_context(context_.engine.max_context());
   response->set_layers(config.shape.layers);
   response->set_hidden(config.shape.hidden);
   response->set_experts(config.shape.experts);
   response->set_experts_per_token(config.shape.top_k);
   response->mutable_end_token_ids()->Assign(config.eos_ids.begin(), config.eos_ids.end());
   response->set_server_version(TANDEM_VERSION);
-  FillStats(engine_, admission_.open(), *response->mutable_stats());
+  FillStats(context_.engine, admission_.open(), *response->mutable_stats());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

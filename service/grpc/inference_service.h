@@ -1,23 +1,19 @@
 // tandem.v1.Inference over an Engine: callback API, so no thread waits per call.
 #pragma once
 
-#include <string>
+#include <functional>
 
-#include "engine/engine.h"
 #include "service/admission.h"
-#include "service/grpc/answer_stream.h"
-#include "service/limits.h"
-#include "service/work_queue.h"
+#include "service/api/chat_run.h"
 #include "tandem/v1/inference.grpc.pb.h"
 
 namespace tandem {
 
 class InferenceService final : public v1::Inference::CallbackService {
  public:
-  // `engine` must outlive the service.
-  InferenceService(Engine& engine, std::string model_name, const Limits& limits);
-
-  Admission& admission() { return admission_; }
+  // Both must outlive the service.
+  InferenceService(const ServiceContext& context, Admission& admission)
+      : context_(context), admission_(admission) {}
 
   grpc::ServerWriteReactor<v1::GenerateEvent>* Generate(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
@@ -40,14 +36,8 @@ class InferenceService final : public v1::Inference::CallbackService {
   absl::Status Tokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse& response);
   absl::Status Detokenize(const v1::DetokenizeRequest& request, v1::DetokenizeResponse& response);
 
-  Engine& engine_;
-  const std::string model_name_;
-  const Limits limits_;
-  Admission admission_;
-  // Last, so that their tasks end before what they use.
-  WorkQueue intake_{2};
-  WorkQueue writer_{1};
-  StreamHost host_{engine_, limits_, admission_, intake_, writer_};
+  const ServiceContext& context_;
+  Admission& admission_;
 };
 
 }  // namespace tandem

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "service/grpc/answer_stream.h"
+#include "service/grpc/call_context.h"
 
 namespace tandem {
 namespace {

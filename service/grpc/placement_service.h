@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "engine/engine.h"
-#include "service/limits.h"
 #include "service/grpc/recording.h"
+#include "service/limits.h"
 #include "service/work_queue.h"
 #include "tandem/v1/placement.grpc.pb.h"
 

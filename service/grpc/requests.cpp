@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "service/bounded_json.h"
 #include "service/grpc/conversation.h"
 
 namespace tandem {
@@ -33,18 +34,10 @@ absl::Status CheckStops(const v1::OutputOptions& output, const Limits& limits) {
   return absl::OkStatus();
 }
 
-absl::Status SetLabel(const std::string& label, const Limits& limits, GenerationRequest& to) {
-  if (label.size() > static_cast<size_t>(limits.max_label_bytes)) {
-    return Bad("label", absl::StrCat(label.size(), " bytes long"), "at most ",
-               limits.max_label_bytes, " bytes");
-  }
-  to.label = label;
-  return absl::OkStatus();
-}
-
-absl::Status SetSampling(const v1::Sampling& from, const Limits& limits, SamplingParams& to) {
-  if (from.has_temperature()) to.temperature = from.temperature();
-  if (from.has_top_p()) to.top_p = from.top_p();
+absl::Status SetSampling(const v1::Sampling& from, const Limits& limits, ChatCall& call) {
+  SamplingParams& to = call.sampling;
+  call.temperature = from.has_temperature() ? from.temperature() : to.temperature;
+  call.top_p = from.has_top_p() ? from.top_p() : to.top_p;
   if (from.has_top_k()) to.top_k = from.top_k();
   if (from.has_min_p()) to.min_p = from.min_p();
   if (from.has_seed()) to.seed = from.seed();
@@ -60,7 +53,7 @@ absl::Status SetSampling(const v1::Sampling& from, const Limits& limits, Samplin
 }
 
 absl::Status SetOutput(const v1::OutputOptions& from, const Tokenizer& tokenizer,
-                       const Limits& limits, GenerationRequest& to) {
+                       const Limits& limits, ChatCall& to) {
   TANDEM_RETURN_IF_ERROR(CheckStops(from, limits));
   TANDEM_RETURN_IF_ERROR(CheckIds(from.stop_token_ids(), "output.stop_token_ids", tokenizer));
   if (from.has_max_tokens()) {
@@ -82,6 +75,42 @@ absl::Status SetOutput(const v1::OutputOptions& from, const Tokenizer& tokenizer
   return absl::OkStatus();
 }
 
+absl::Status SetToolChoice(const v1::ToolChoice& from, ToolChoice& to) {
+  if (from.choice_case() == v1::ToolChoice::kName) {
+    to = {ToolChoice::Kind::kNamed, from.name()};
+    return absl::OkStatus();
+  }
+  switch (from.mode()) {
+    case v1::TOOL_CHOICE_AUTO:
+      return absl::OkStatus();
+    case v1::TOOL_CHOICE_NONE:
+      to.kind = ToolChoice::Kind::kNone;
+      return absl::OkStatus();
+    case v1::TOOL_CHOICE_REQUIRED:
+      to.kind = ToolChoice::Kind::kRequired;
+      return absl::OkStatus();
+    default:
+      return Bad("tool_choice.mode", absl::StrCat(static_cast<int>(from.mode())),
+                 "TOOL_CHOICE_AUTO, TOOL_CHOICE_NONE or TOOL_CHOICE_REQUIRED");
+  }
+}
+
+absl::Status SetFormat(const v1::ResponseFormat& from, const Limits& limits, ChatCall& to) {
+  if (from.has_json_schema()) {
+    auto schema = ParseBoundedJson(from.json_schema(), limits, limits.max_tool_bytes);
+    if (!schema.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("response_format.json_schema ",
+                                                     std::string(schema.status().message()),
+                                                     "; expected a JSON Schema"));
+    }
+    to.text_rule = TextRule::kJsonSchema;
+    to.text_schema = *std::move(schema);
+  } else if (from.json_object()) {
+    to.text_rule = TextRule::kJsonObject;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckIds(const google::protobuf::RepeatedField<int32_t>& ids, const char* field,
@@ -95,48 +124,54 @@ absl::Status CheckIds(const google::protobuf::RepeatedField<int32_t>& ids, const
   return absl::OkStatus();
 }
 
-absl::StatusOr<GenerationRequest> ToGenerationRequest(const v1::GenerateRequest& request,
-                                                      const Tokenizer& tokenizer,
-                                                      const Limits& limits) {
-  GenerationRequest result;
-  TANDEM_RETURN_IF_ERROR(SetSampling(request.sampling(), limits, result.sampling));
-  TANDEM_RETURN_IF_ERROR(SetOutput(request.output(), tokenizer, limits, result));
-  TANDEM_RETURN_IF_ERROR(SetLabel(request.label(), limits, result));
-  if (request.has_skip_special_tokens()) result.skip_special = request.skip_special_tokens();
+absl::Status SetLabel(const std::string& label, const Limits& limits, RequestTags& tags) {
+  if (label.size() > static_cast<size_t>(limits.max_label_bytes)) {
+    return Bad("label", absl::StrCat(label.size(), " bytes long"), "at most ",
+               limits.max_label_bytes, " bytes");
+  }
+  if (!label.empty()) tags.label = label;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ChatCall> ToChatCall(const v1::GenerateRequest& request, const Tokenizer& tokenizer,
+                                    const Limits& limits) {
+  ChatCall call;
+  TANDEM_RETURN_IF_ERROR(SetSampling(request.sampling(), limits, call));
+  TANDEM_RETURN_IF_ERROR(SetOutput(request.output(), tokenizer, limits, call));
+  if (request.has_skip_special_tokens()) call.skip_special = request.skip_special_tokens();
+  BarePrompt prompt;
   switch (request.prompt_case()) {
     case v1::GenerateRequest::kText:
       if (request.text().empty()) return Bad("text", "empty", "a prompt");
-      result.prompt_ids = tokenizer.Encode(request.text(), request.parse_special_tokens());
+      prompt.ids = tokenizer.Encode(request.text(), request.parse_special_tokens());
       break;
     case v1::GenerateRequest::kTokens: {
       const auto& ids = request.tokens().ids();
       if (ids.empty()) return Bad("tokens.ids", "empty", "a prompt");
       TANDEM_RETURN_IF_ERROR(CheckIds(ids, "tokens.ids", tokenizer));
-      result.prompt_ids.assign(ids.begin(), ids.end());
+      prompt.ids.assign(ids.begin(), ids.end());
       break;
     }
     case v1::GenerateRequest::PROMPT_NOT_SET:
       return Bad("prompt", "missing", "text or tokens");
   }
-  return result;
+  call.prompt = std::move(prompt);
+  return call;
 }
 
-absl::StatusOr<RenderedChat> Render(const v1::Conversation& conversation,
-                                    const Tokenizer& tokenizer, const Limits& limits) {
-  TANDEM_ASSIGN_OR_RETURN(const ConversationJson json, ToJson(conversation, limits));
-  return RenderChat(tokenizer, json.messages, json.tools, json.options);
-}
-
-absl::StatusOr<GenerationRequest> ToGenerationRequest(const v1::ChatRequest& request,
-                                                      const Tokenizer& tokenizer,
-                                                      const Limits& limits) {
-  GenerationRequest result;
-  TANDEM_RETURN_IF_ERROR(SetSampling(request.sampling(), limits, result.sampling));
-  TANDEM_RETURN_IF_ERROR(SetOutput(request.output(), tokenizer, limits, result));
-  TANDEM_RETURN_IF_ERROR(SetLabel(request.label(), limits, result));
-  TANDEM_ASSIGN_OR_RETURN(RenderedChat chat, Render(request.conversation(), tokenizer, limits));
-  result.prompt_ids = std::move(chat.ids);
-  return result;
+absl::StatusOr<ChatCall> ToChatCall(const v1::ChatRequest& request, const Tokenizer& tokenizer,
+                                    const Limits& limits) {
+  ChatCall call;
+  TANDEM_RETURN_IF_ERROR(SetSampling(request.sampling(), limits, call));
+  TANDEM_RETURN_IF_ERROR(SetOutput(request.output(), tokenizer, limits, call));
+  TANDEM_ASSIGN_OR_RETURN(call.prompt, ToPrompt(request.conversation(), limits));
+  TANDEM_RETURN_IF_ERROR(SetToolChoice(request.tool_choice(), call.tool_choice));
+  if (request.has_parallel_tool_calls()) call.parallel_calls = request.parallel_tool_calls();
+  TANDEM_RETURN_IF_ERROR(SetFormat(request.response_format(), limits, call));
+  if (request.max_reasoning_tokens() < 0)
+    return Bad("max_reasoning_tokens", absl::StrCat(request.max_reasoning_tokens()), "0 or more");
+  call.max_reasoning_tokens = request.max_reasoning_tokens();
+  return call;
 }
 
 }  // namespace tandem

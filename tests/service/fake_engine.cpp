@@ -82,7 +82,7 @@ struct FakeEngine::Sequence final : Generation {
 };
 
 FakeEngine::FakeEngine(Script script) : script_(std::move(script)) {
-  config_.model_type = "fake";
+  config_.model_type = "kimi_k25";  // whose chat format it has
   config_.shape.vocab = tokenizer_.vocab_size();
   config_.eos_ids = {*tokenizer_.SpecialId("<|im_end|>")};
   thread_ = std::thread([this] { Run(); });

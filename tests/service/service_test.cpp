@@ -450,7 +450,7 @@ TEST_F(ServiceTest, ModelInfoSaysWhatIsServed) {
   grpc::ClientContext context;
   ASSERT_TRUE(stub_->GetModelInfo(&context, {}, &info).ok());
   EXPECT_EQ(info.name(), "m");
-  EXPECT_EQ(info.architecture(), "fake");
+  EXPECT_EQ(info.architecture(), "kimi_k25");
   EXPECT_EQ(info.vocab_size(), 270);
   EXPECT_EQ(info.stats().generated_tokens(), 4);
   EXPECT_GT(info.stats().resident_bytes(), 1 << 20);
