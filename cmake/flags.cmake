@@ -11,6 +11,11 @@ if(TANDEM_SANITIZE)
   add_link_options(-fsanitize=${TANDEM_SANITIZE})
 endif()
 
+if(TANDEM_FUZZ)
+  add_compile_options(-Wno-unknown-warning-option -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
 # tandem_isa_source(FILE flags...): compiles one file for one instruction set. Such a file exports
 # exactly one constant table; tools/check_isa_symbols fails on anything else it defines.
 function(tandem_isa_source file)

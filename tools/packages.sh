@@ -10,6 +10,13 @@ PACKAGES_BUILD=(
 PACKAGES_TEST=(libgtest-dev libgmock-dev libsimde-dev libpcre2-dev python3 python3-venv chromium)
 PACKAGES_STYLE=(clang-format-14 binutils)
 
+# What clang's sanitizers and libFuzzer need: the package that goes with the version of clang here.
+clang_runtime_package() {
+  local major
+  major=$(clang --version | sed -n 's/.*version \([0-9]*\)\..*/\1/p')
+  echo "libclang-rt-$major-dev"
+}
+
 # install_packages NAME...: installs what is missing, with root or sudo; does nothing when all is there.
 install_packages() {
   local missing=() name
