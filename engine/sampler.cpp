@@ -1,6 +1,7 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "engine/log_softmax.h"
@@ -68,8 +69,9 @@ Sampler::Sampler(int32_t vocab) : adjusted_(vocab), weights_(vocab) {}
 absl::StatusOr<GeneratedToken> Sampler::Sample(std::span<const float> raw,
                                                const SamplingParams& params,
                                                const TokenHistory& history, uint64_t seed,
-                                               uint64_t step) {
+                                               uint64_t step, std::span<const uint32_t> allowed) {
   TANDEM_CHECK(raw.size() == weights_.size(), "one logit per token of the vocabulary");
+  TANDEM_CHECK(allowed.empty() || allowed.size() * 32 >= raw.size(), "one bit per token");
   TANDEM_ASSIGN_OR_RETURN(const LogitRange range, FiniteRange(raw));
 
   std::span<const float> logits = raw;
@@ -81,8 +83,16 @@ absl::StatusOr<GeneratedToken> Sampler::Sample(std::span<const float> raw,
     logits = adjusted_;
   }
 
+  if (!allowed.empty()) {
+    Keep(logits, allowed);
+    if (kept_.empty()) return absl::InternalError("the answer's constraint allows no token");
+    logits = kept_;
+  }
+
   GeneratedToken token;
-  token.id = Choose(logits, adjusts ? FiniteRange(logits) : range, params, UniformAt(seed, step));
+  const bool changed = adjusts || !allowed.empty();
+  token.id = Choose(logits, changed ? FiniteRange(logits) : range, params, UniformAt(seed, step));
+  if (!allowed.empty()) token.id = kept_ids_[token.id];
   if (params.top_logprobs >= 0) {
     const double log_sum_exp = LogSumExp(raw, range.max);
     token.logprob = static_cast<float>(raw[token.id] - log_sum_exp);
@@ -91,21 +101,35 @@ absl::StatusOr<GeneratedToken> Sampler::Sample(std::span<const float> raw,
   return token;
 }
 
+void Sampler::Keep(std::span<const float> logits, std::span<const uint32_t> allowed) {
+  kept_ids_.clear();
+  kept_.clear();
+  for (size_t word = 0; word * 32 < logits.size(); ++word) {
+    for (uint32_t bits = allowed[word]; bits != 0; bits &= bits - 1) {
+      const size_t id = word * 32 + std::countr_zero(bits);
+      if (id >= logits.size()) break;
+      kept_ids_.push_back(static_cast<int32_t>(id));
+      kept_.push_back(logits[id]);
+    }
+  }
+}
+
 int32_t Sampler::Choose(std::span<const float> logits, const absl::StatusOr<LogitRange>& range,
                         const SamplingParams& params, double uniform) {
   // Penalties of extreme size can overflow a finite logit: then that token is certain.
   if (!range.ok()) return ArgMax(logits, *std::max_element(logits.begin(), logits.end()));
   if (params.temperature < kGreedyBelow) return ArgMax(logits, range->max);
 
-  ExpWeights(logits, range->max, 1.0f / params.temperature, weights_);
+  const std::span<float> weights(weights_.data(), logits.size());
+  ExpWeights(logits, range->max, 1.0f / params.temperature, weights);
   const bool has_top_k = params.top_k > 0 && params.top_k < static_cast<int64_t>(logits.size());
   if (has_top_k || params.top_p < 1) cuts_.Reset(logits, *range);
-  if (has_top_k) DropBehind(cuts_.AtCount(params.top_k), logits, weights_);
+  if (has_top_k) DropBehind(cuts_.AtCount(params.top_k), logits, weights);
   if (params.top_p < 1)
-    DropBehind(cuts_.AtMass(weights_, params.top_p * Sum(weights_)), logits, weights_);
+    DropBehind(cuts_.AtMass(weights, params.top_p * Sum(weights)), logits, weights);
   if (params.min_p > 0)
-    DropBehind(Cut{range->max + std::log(params.min_p) * params.temperature}, logits, weights_);
-  return Draw(weights_, uniform);
+    DropBehind(Cut{range->max + std::log(params.min_p) * params.temperature}, logits, weights);
+  return Draw(weights, uniform);
 }
 
 }  // namespace tandem

@@ -7,6 +7,7 @@
 //   top_p  keeps, of those, the shortest run whose probabilities reach top_p of their sum, the
 //          token that crosses it included;
 //   min_p  drops tokens less likely than min_p times the most likely one.
+// A constraint's mask comes before the filters: they see the allowed tokens alone.
 // The draw walks the kept tokens by id. Its random number is a hash of (seed, step): neither other
 // requests nor earlier draws have a part in it.
 #pragma once
@@ -50,17 +51,24 @@ class Sampler {
  public:
   explicit Sampler(int32_t vocab);
 
-  // `seed` is used even if params.seed is not set: the caller has chosen one. Errors: INTERNAL for
-  // logits that are NaN or infinite. REQUIRES: Validate(params) was OK.
+  // `seed` is used even if params.seed is not set: the caller has chosen one. `allowed`: the tokens
+  // that may be drawn (engine/token_constraint.h); empty: all. Errors: INTERNAL for logits that are
+  // NaN or infinite, and if nothing is allowed. REQUIRES: Validate(params) was OK.
   absl::StatusOr<GeneratedToken> Sample(std::span<const float> logits,  // [vocab]
                                         const SamplingParams& params, const TokenHistory& history,
-                                        uint64_t seed, uint64_t step);
+                                        uint64_t seed, uint64_t step,
+                                        std::span<const uint32_t> allowed = {});  // [MaskWords]
 
  private:
+  // Index of the chosen logit.
   int32_t Choose(std::span<const float> logits, const absl::StatusOr<LogitRange>& range,
                  const SamplingParams& params, double uniform);
+  // Into kept_ids_ and kept_.
+  void Keep(std::span<const float> logits, std::span<const uint32_t> allowed);
 
-  std::vector<float> adjusted_;  // logits after bias and penalties
+  std::vector<float> adjusted_;    // logits after bias and penalties
+  std::vector<int32_t> kept_ids_;  // of the allowed tokens, ascending
+  std::vector<float> kept_;        // their logits
   CutFinder cuts_;
   std::vector<float> weights_;  // exp((logit - max) / temperature)
 };

@@ -90,6 +90,7 @@ class Sequence {
   // Sampling: the arguments of Sampler::Sample.
   const SamplingParams& sampling() const { return request_.sampling; }
   const TokenHistory& history() const { return history_; }
+  TokenConstraint* constraint() const { return request_.constraint.get(); }  // null: none
   uint64_t seed() const { return seed_; }
   uint64_t step() const { return ids_.size() - prompt_tokens_; }
 

@@ -1,6 +1,7 @@
 #include "engine/step.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "core/log.h"
 #include "core/trace.h"
@@ -23,6 +24,10 @@ bool NeedsOnlyAToken(const Sequence& sequence) {
   if (sequence.scoring()) return false;
   const SamplingParams& params = sequence.sampling();
   return params.top_logprobs <= 0 && params.logit_bias.empty() && !sequence.history().active();
+}
+
+absl::Status Constrain(Sequence& sequence, int32_t id) {
+  return sequence.constraint() ? sequence.constraint()->Accept(id) : absl::OkStatus();
 }
 
 }  // namespace
@@ -88,9 +93,10 @@ absl::Status StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
 absl::Status StepRunner::FinishRows(std::span<const WantedRow> wanted) {
   std::vector<int32_t> rows;
   for (const WantedRow& w : wanted) rows.push_back(w.row);
-  const bool on_backend = model_.samples() && std::ranges::all_of(wanted, [](const WantedRow& w) {
-                            return NeedsOnlyAToken(*w.sequence);
-                          });
+  AskConstraints(wanted);
+  const bool on_backend =
+      model_.samples() && std::ranges::none_of(restricted_, std::identity()) &&
+      std::ranges::all_of(wanted, [](const WantedRow& w) { return NeedsOnlyAToken(*w.sequence); });
   TANDEM_ASSIGN_OR_RETURN(RowResults tokens,
                           on_backend ? SampleOnBackend(wanted, rows) : SampleHere(wanted, rows));
   const Clock::time_point now = Clock::now();
@@ -101,12 +107,39 @@ absl::Status StepRunner::FinishRows(std::span<const WantedRow> wanted) {
       sequence.End(FinishReason::kError, std::move(tokens[i]).status(), now);
     } else if (sequence.scoring()) {
       sequence.AddScore({tokens[i]->id, tokens[i]->logprob, std::move(tokens[i]->top)});
+    } else if (const absl::Status fits = Constrain(sequence, tokens[i]->id); !fits.ok()) {
+      sequence.End(FinishReason::kError, fits, now);
     } else {
       sequence.Accept(*std::move(tokens[i]), now);
       ++counts_.generated_tokens;
     }
   }
   return absl::OkStatus();
+}
+
+void StepRunner::AskConstraints(std::span<const WantedRow> wanted) {
+  restricted_.assign(wanted.size(), false);
+  const size_t words = MaskWords(model_.shape().vocab);
+  std::vector<size_t> constrained;
+  for (size_t i = 0; i < wanted.size(); ++i)
+    if (wanted[i].sequence->constraint()) constrained.push_back(i);
+  if (constrained.empty()) return;
+  masks_.resize(wanted.size() * words);
+  TraceSpan span("constrain", static_cast<int64_t>(constrained.size()));
+  team_.ParallelFor(
+      static_cast<int64_t>(constrained.size()), 1, [&](int64_t begin, int64_t end, int worker) {
+        for (int64_t c = begin; c < end; ++c) {
+          const size_t i = constrained[c];
+          restricted_[i] =
+              wanted[i].sequence->constraint()->Next({masks_.data() + i * words, words});
+        }
+      });
+}
+
+std::span<const uint32_t> StepRunner::Allowed(size_t row) const {
+  if (!restricted_[row]) return {};
+  const size_t words = MaskWords(model_.shape().vocab);
+  return {masks_.data() + row * words, words};
 }
 
 absl::StatusOr<StepRunner::RowResults> StepRunner::SampleOnBackend(
@@ -140,18 +173,19 @@ absl::StatusOr<StepRunner::RowResults> StepRunner::SampleHere(std::span<const Wa
   team_.ParallelFor(
       static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end, int worker) {
         for (int64_t i = begin; i < end; ++i)
-          tokens[i] =
-              Finish(wanted[i], {logits.row(i), static_cast<size_t>(logits.dim(1))}, worker);
+          tokens[i] = Finish(wanted[i], {logits.row(i), static_cast<size_t>(logits.dim(1))},
+                             Allowed(i), worker);
       });
   return tokens;
 }
 
 absl::StatusOr<GeneratedToken> StepRunner::Finish(const WantedRow& wanted,
-                                                  std::span<const float> logits, int worker) {
+                                                  std::span<const float> logits,
+                                                  std::span<const uint32_t> allowed, int worker) {
   const Sequence& sequence = *wanted.sequence;
   if (sequence.scoring()) return Score(logits, sequence.IdAfter(wanted.position));
   return samplers_[worker].Sample(logits, sequence.sampling(), sequence.history(), sequence.seed(),
-                                  sequence.step());
+                                  sequence.step(), allowed);
 }
 
 }  // namespace tandem

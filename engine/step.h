@@ -44,6 +44,9 @@ class StepRunner {
   absl::Status RunAll(const std::vector<PlannedSlice>& plan);
   absl::Status Forward(const std::vector<PlannedSlice>& plan);  // fills wanted_
   absl::Status FinishRows(std::span<const WantedRow> wanted);
+  // Asks the rows' constraints what may come: masks_, restricted_.
+  void AskConstraints(std::span<const WantedRow> wanted);
+  std::span<const uint32_t> Allowed(size_t row) const;  // empty: anything
   // Each row's token or scores, by the backend where that knows all that is wanted, else here.
   using RowResults = std::vector<absl::StatusOr<GeneratedToken>>;
   absl::StatusOr<RowResults> SampleOnBackend(std::span<const WantedRow> wanted,
@@ -51,7 +54,7 @@ class StepRunner {
   absl::StatusOr<RowResults> SampleHere(std::span<const WantedRow> wanted,
                                         std::span<const int32_t> rows);
   absl::StatusOr<GeneratedToken> Finish(const WantedRow& wanted, std::span<const float> logits,
-                                        int worker);
+                                        std::span<const uint32_t> allowed, int worker);
 
   Model& model_;
   WorkerTeam& team_;
@@ -61,6 +64,8 @@ class StepRunner {
   std::vector<RoutedRow> routed_rows_;
   RoutingFanOut routing_;
   std::vector<WantedRow> wanted_;
+  std::vector<uint32_t> masks_;      // [rows, MaskWords(vocab)]: engine/token_constraint.h
+  std::vector<uint8_t> restricted_;  // by row
   StepCounts counts_;
 };
 

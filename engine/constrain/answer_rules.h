@@ -18,7 +18,7 @@ namespace tandem {
 
 enum class TextRule { kFree, kJsonObject, kJsonSchema };
 enum class ToolRule {
-  kNone,      // no call: the marker that opens them cannot come
+  kNone,      // no call: if tools are declared, the marker that opens calls cannot come
   kAuto,      // text, calls or both
   kRequired,  // a call at least, and no text before it
 };
