@@ -5,20 +5,19 @@ Starts `tandem serve` on the demo model and checks that every answer that is rea
 its prompt has when it is asked alone, that bad requests are refused with a sentence, and that memory and
 cache pages return to where they were.
 
-  tests/e2e/http_soak.py [--seconds 600] [--streams 64] [--binary build/release/tandem]
+  tests/e2e/http_soak.py [--seconds 600] [--streams 64]
 """
 import argparse
 import asyncio
 import json
-import os
 import pathlib
 import random
 import re
-import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from http_client import ROOT, Broken, Client, metric, serving
+
 PROMPTS = ["What is a river?", "What is a mountain?", "Define: lamp", "Tell me of the sea.", "Was ist ein Haus?", "Hello!"]
 N_PROMPTS = 24
 BAD_BODIES = [
@@ -37,48 +36,6 @@ BAD_BYTES = [
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
     b"A" * 100_000,
 ]
-
-
-class Broken(Exception):
-    pass
-
-
-class Client:
-    """One HTTP/1.1 exchange over a socket of its own."""
-
-    def __init__(self, port):
-        self.port = port
-
-    async def open(self, path, body, method="POST"):
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n"
-        if body is not None:
-            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        self.writer.write(head.encode() + b"\r\n" + (body or b""))
-        await self.writer.drain()
-        line = (await self.reader.readline()).decode()
-        if not line:
-            raise Broken("the connection was closed without an answer")
-        self.status = int(line.split()[1])
-        self.headers = {}
-        while (line := (await self.reader.readline()).decode().strip()):
-            name, value = line.split(":", 1)
-            self.headers[name.lower()] = value.strip()
-
-    async def pieces(self):
-        """The body, piece by piece."""
-        if self.headers.get("transfer-encoding") == "chunked":
-            while (size := int(await self.reader.readline(), 16)):
-                yield (await self.reader.readexactly(size + 2))[:-2]
-            return
-        while (piece := await self.reader.read(65536)):
-            yield piece
-
-    async def whole(self):
-        return b"".join([piece async for piece in self.pieces()])
-
-    def close(self):
-        self.writer.close()
 
 
 def request(prompt, stream=True):
@@ -121,16 +78,6 @@ class Soak:
             raise Broken(f"status {client.status}: {body[:300]!r}")
         return text_of(body)
 
-    async def metric(self, name):
-        client = Client(self.port)
-        await client.open("/metrics", None, "GET")
-        text = (await client.whole()).decode()
-        client.close()
-        match = re.search(rf"^{name}(?:{{[^}}]*}})? ([0-9.e+]+)$", text, re.M)
-        if match is None:
-            raise Broken(f"/metrics has no {name}")
-        return float(match[1])
-
     def resident_mb(self):
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
@@ -159,7 +106,7 @@ class Soak:
         await client.open("/v1/chat/completions", request(rng.choice(self.prompts), stream=rng.random() < 0.7))
         if rng.random() < 0.7:
             await client.reader.read(rng.randint(1, 2000))
-        client.writer.transport.abort()
+        client.abort()
         self.counts["cancelled"] += 1
 
     async def cancel_unanswered(self, rng):
@@ -207,7 +154,7 @@ class Soak:
 
     async def idle(self):
         for _ in range(300):
-            if await self.metric("tandem_kv_pages_used") == 0:
+            if await metric(self.port, "tandem_kv_pages_used") == 0:
                 return
             await asyncio.sleep(0.1)
         self.failures.append("pages of the cache are still held 30 s after the end")
@@ -242,27 +189,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--streams", type=int, default=64)
-    parser.add_argument("--binary", default=os.environ.get("TANDEM_BINARY_DIR", str(ROOT / "build/release")) + "/tandem")
     args = parser.parse_args()
-    server = subprocess.Popen(
-        [args.binary, "serve", str(ROOT / "tools/demo/model"), "--grpc", "off", "--http", "127.0.0.1:0", "--quiet",
-         "--kv-tokens", "16384"],
-        stdout=subprocess.PIPE, text=True)
     try:
-        port = None
-        for line in server.stdout:
-            if match := re.match(r"listening on http://127\.0\.0\.1:(\d+)", line):
-                port = int(match[1])
-                break
-        if port is None:
-            sys.exit("the server did not start")
-        good = asyncio.run(Soak(port, server.pid, args.streams).run(args.seconds))
-        if server.poll() is not None:
-            sys.exit(f"the server died: {server.returncode}")
-    finally:
-        server.terminate()
-        if server.wait(60) != 0:
-            sys.exit(f"the server ended with {server.returncode}")
+        with serving(ROOT / "tools/demo/model", "--kv-tokens", "16384") as (server, port):
+            good = asyncio.run(Soak(port, server.pid, args.streams).run(args.seconds))
+    except Broken as broken:
+        sys.exit(f"FAILED: {broken}")
     sys.exit(0 if good else 1)
 
 
