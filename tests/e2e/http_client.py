@@ -91,10 +91,11 @@ async def fetch(port, path, body=None, headers=None):
     return client.status, client.headers, answer
 
 
-async def metric(port, name):
-    """A metric of /metrics, summed over its labels."""
+async def metric(port, name, **labels):
+    """A metric of /metrics, summed over those of its labels that are not given."""
     _, _, text = await fetch(port, "/metrics")
-    values = re.findall(rf"^{name}(?:{{[^}}]*}})? ([0-9.e+-]+)$", text.decode(), re.M)
+    values = [float(value) for found, value in re.findall(rf"^{name}(?:{{([^}}]*)}})? (\S+)$", text.decode(), re.M)
+              if all(f'{label}="{wanted}"' in found for label, wanted in labels.items())]
     if not values:
-        raise Broken(f"/metrics has no {name}")
-    return sum(float(value) for value in values)
+        raise Broken(f"/metrics has no {name} {labels}")
+    return sum(values)

@@ -154,7 +154,7 @@ class Soak:
 
     async def idle(self):
         for _ in range(300):
-            if await metric(self.port, "tandem_kv_pages_used") == 0:
+            if await metric(self.port, "tandem_kv_pages", state="used") == 0:
                 return
             await asyncio.sleep(0.1)
         self.failures.append("pages of the cache are still held 30 s after the end")

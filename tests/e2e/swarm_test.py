@@ -63,13 +63,13 @@ class Swarm:
 
     async def all_at_once(self, bodies, task=""):
         """Seconds, usages, tokens computed and the most pages in use while all run at once."""
-        computed = await metric(self.port, "tandem_prompt_tokens_total")
+        computed = await metric(self.port, "tandem_engine_prompt_tokens_total", **{"from": "computed"})
         most_pages, done = 0, False
 
         async def watch():
             nonlocal most_pages
             while not done:
-                most_pages = max(most_pages, await metric(self.port, "tandem_kv_pages_used"))
+                most_pages = max(most_pages, await metric(self.port, "tandem_kv_pages", state="used"))
                 await asyncio.sleep(0.2)
 
         watcher = asyncio.create_task(watch())
@@ -82,7 +82,7 @@ class Swarm:
         for status, _, answer in answers:
             check(status == 200, f"status {status}: {answer}")
         usages = [answer["usage"] for _, _, answer in answers]
-        return seconds, usages, await metric(self.port, "tandem_prompt_tokens_total") - computed, most_pages
+        return seconds, usages, await metric(self.port, "tandem_engine_prompt_tokens_total", **{"from": "computed"}) - computed, most_pages
 
     async def shared(self):
         rng = random.Random(1)
@@ -144,7 +144,7 @@ class Swarm:
             await self.unrelated(each)
         await self.budgets()
         await self.failing_child()
-        check(await metric(self.port, "tandem_kv_pages_used") == 0, "pages are still held")
+        check(await metric(self.port, "tandem_kv_pages", state="used") == 0, "pages are still held")
 
 
 def main():
