@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/bus_errors.h"
 #include "core/log.h"
 #include "tools/command.h"
 
@@ -62,5 +63,6 @@ int main(int argc, char** argv) {
     return 2;
   }
   tandem::InitLogging(log_level);
+  tandem::ExplainBusErrors();
   return commands.Run();
 }

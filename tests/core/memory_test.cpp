@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/bus_errors.h"
+
 namespace tandem {
 namespace {
 
@@ -90,6 +92,22 @@ TEST(MappedFile, EmptyFile) {
   auto file = MappedFile::Open(path);
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_TRUE(file->bytes().empty());
+  std::filesystem::remove(path);
+}
+
+TEST(MappedFile, OneThatIsCutShortWhileItIsUsedIsNamed) {
+  const std::string path = TempPath("cut");
+  std::ofstream(path) << std::string(64 << 10, 'x');
+  const auto file = MappedFile::Open(path);
+  ASSERT_TRUE(file.ok());
+  std::filesystem::resize_file(path, 100);
+  EXPECT_EXIT(
+      {
+        ExplainBusErrors();
+        const auto* bytes = reinterpret_cast<const volatile char*>(file->bytes().data());
+        std::exit(bytes[40000] == 'x' ? 2 : 3);
+      },
+      testing::ExitedWithCode(1), "lost its bytes.*cut, at byte 40000");
   std::filesystem::remove(path);
 }
 
