@@ -20,6 +20,7 @@
 #include "engine/checkpoint/expert_load_options.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/device_options.h"
+#include "engine/layer_times.h"
 #include "engine/sampling.h"
 #include "engine/text/chat_format.h"
 #include "engine/text/tokenizer.h"
@@ -157,19 +158,6 @@ struct EngineStats {
   StepTotals decode_steps;   // in which every row decoded
   StepTotals prefill_steps;  // in which every row was a prompt's
   AdaptationStats adaptation;
-};
-
-// How the wall time of a step is spread over the layers; averages of the recent steps, in which
-// later ones weigh more. What the CPU's experts take, and all else: without a GPU that is the dense
-// side's work, with one what the step waited for the GPU (its work, less what the CPU's experts
-// hide).
-struct LayerTimes {
-  struct Of {
-    int64_t steps = 0;                       // so far
-    std::vector<double> dense_s, experts_s;  // by layer
-  };
-  // kDecode: steps in which every row decoded; kPrefill: all others.
-  std::array<Of, kPhases> by_phase;
 };
 
 // Log-probability and the five most likely tokens of each given token (none for the first).

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/ids.h"
-#include "engine/engine.h"
+#include "engine/layer_times.h"
 
 namespace tandem {
 
