@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -157,6 +159,44 @@ TEST_F(OpsTest, MetricsTellOfEngineAndProcess) {
   const double now_s =
       std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   EXPECT_NEAR(values["process_start_time_seconds"], now_s, 120);
+}
+
+// Names of metrics, without what histograms append.
+std::set<std::string> MetricNames(const std::string& text) {
+  static const std::regex name(R"re(\b(tandem|process)_[a-z_]+[a-z])re");
+  static const std::regex part("_(bucket|sum|count)$");
+  std::set<std::string> names;
+  for (std::sregex_iterator it(text.begin(), text.end(), name), end; it != end; ++it)
+    names.insert(std::regex_replace(it->str(), part, ""));
+  return names;
+}
+
+std::string ReadSourceFile(const std::string& name) {
+  const char* source = std::getenv("TANDEM_SOURCE_DIR");
+  std::ifstream file((source != nullptr ? std::string(source) : ".") + "/" + name);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST_F(OpsTest, DashboardAndDocumentNameTheMetricsThatThereAre) {
+  metrics_.Ended(Answered("GET /metrics"));
+  std::set<std::string> exported;
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(metrics_.Text(), '\n')))
+    if (line.starts_with("# TYPE ")) exported.merge(MetricNames(line));
+  ASSERT_GT(exported.size(), 25u);
+
+  std::string queries;
+  const json dashboard = json::parse(ReadSourceFile("tools/deploy/grafana_dashboard.json"));
+  for (const json& panel : dashboard["panels"])
+    for (const json& target : panel["targets"]) queries += target["expr"].get<std::string>() + "\n";
+  EXPECT_GT(MetricNames(queries).size(), 20u);
+  for (const std::string& name : MetricNames(queries))
+    EXPECT_TRUE(exported.contains(name)) << "the dashboard asks for " << name;
+
+  std::string table;
+  const std::vector<std::string> lines = absl::StrSplit(ReadSourceFile("docs/operations.md"), '\n');
+  for (const std::string& line : lines)
+    if (line.starts_with("| `tandem_") || line.starts_with("| `process_")) table += line;
+  EXPECT_THAT(MetricNames(table), ::testing::ElementsAreArray(exported));
 }
 
 TEST_F(OpsTest, ClientsCannotMakeLabels) {

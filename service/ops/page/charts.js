@@ -4,26 +4,25 @@ import {element, fill, hideTip, legend, nothing, number, roundTicks, shape, shor
 
 const COLORS = {one: 'var(--s1)', two: 'var(--s3)', three: 'var(--s2)', rest: 'var(--grid)'};
 
-// points: [{at (ms), generated, prompt}], the newest last; `spanMs` are shown.
-export function rateChart(box, points, spanMs) {
-  if (points.length < 2) return nothing(box, 'Rates are known after the second look.');
-  const width = Math.max(box.clientWidth, 200), height = 150, left = 44, bottom = height - 18;
+// points: [{at (ms), ...rates}], the newest last; of these `key` in the last `spanMs`.
+export function rateChart(box, points, spanMs, key, name, color) {
+  if (points.length < 2) return nothing(box, 'Rates are known after some looks.');
+  const width = Math.max(box.clientWidth, 200), height = 84, left = 44, bottom = height - 20;
   const end = points.at(-1).at;
-  const top = Math.max(1, ...points.flatMap((p) => [p.generated, p.prompt])) * 1.05;
+  const top = Math.max(1, ...points.map((p) => p[key])) * 1.05;
   const x = (at) => left + (width - left - 4) * (1 - (end - at) / spanMs);
   const y = (value) => 8 + (bottom - 8) * (1 - value / top);
-  const svg = shape('svg', {width, height, role: 'img', 'aria-label': 'Tokens per second over the last two minutes'});
-  for (const tick of roundTicks(top, 3))
+  const svg = shape('svg', {width, height, role: 'img', 'aria-label': `Tokens per second, ${name}, over the last two minutes`});
+  for (const tick of roundTicks(top, 2))
     svg.append(shape('line', {class: 'grid', x1: left, x2: width - 4, y1: y(tick), y2: y(tick)}),
                shape('text', {x: left - 6, y: y(tick) + 4, 'text-anchor': 'end'}, short(tick)));
   for (const ago of [120, 60, 0])
-    svg.append(shape('text', {x: x(end - ago * 1000), y: height - 2, 'text-anchor': ago === 0 ? 'end' : ago === 120 ? 'start' : 'middle'},
+    svg.append(shape('text', {x: x(end - ago * 1000), y: height - 4,
+                               'text-anchor': ago === 0 ? 'end' : ago === 120 ? 'start' : 'middle'},
                      ago ? `${ago} s ago` : 'now'));
-  const path = (key) => points.map((p, i) => `${i ? 'L' : 'M'}${x(p.at).toFixed(1)},${y(p[key]).toFixed(1)}`).join('');
-  svg.append(shape('path', {class: 'line', d: path('prompt'), stroke: COLORS.two}),
-             shape('path', {class: 'line', d: path('generated'), stroke: COLORS.one}));
-  fill(box, svg, legend([{name: 'generated', color: COLORS.one, key: 'line'},
-                         {name: 'of prompts, computed', color: COLORS.two, key: 'line'}]));
+  const path = points.map((p, i) => `${i ? 'L' : 'M'}${x(p.at).toFixed(1)},${y(p[key]).toFixed(1)}`).join('');
+  svg.append(shape('path', {class: 'line', d: path, stroke: color}));
+  fill(box, svg, legend([{name, color, key: 'line'}]));
   box.dataset.points = points.length;
 }
 

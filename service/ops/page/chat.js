@@ -1,6 +1,6 @@
 // The chat playground over /v1/chat/completions. The conversation is kept in this page's memory only.
 
-import {ask, inWords} from './connection.js';
+import {ServerError, ask, inWords} from './connection.js';
 import {byId, element} from './drawing.js';
 import {MessageView, usageWords} from './message.js';
 import {events} from './sse.js';
@@ -113,7 +113,7 @@ class Stopwatch {
 
 // Adds what a chunk of the stream brings.
 function take(chunk, message, watch) {
-  if (chunk.error) throw new Error(chunk.error.message ?? 'the server broke off');
+  if (chunk.error) throw new ServerError('broken', chunk.error.message ?? '');
   if (chunk.usage) message.usage = chunk.usage;
   if (chunk.timings) message.timings = chunk.timings;
   const choice = chunk.choices?.[0];
@@ -142,22 +142,23 @@ async function receive(message, watch, signal) {
     if (event.comment && !watch.first) setStatus(`Waiting: ${event.comment}`);
     if (event.data === '[DONE]') return;
     if (event.data === undefined) continue;
+    const waited = !watch.first;
     take(JSON.parse(event.data), message, watch);
-    if (watch.first) setStatus(`Answering … ${usageWords(watch.use())}`);
+    if (waited && watch.first) setStatus('Answering …');
+    message.view.setUse(usageWords(watch.use()));
   }
-  if (!message.finish) throw new Error('the connection was lost before the answer\'s end');
+  if (!message.finish) throw new ServerError('broken', '');
 }
 
 async function answer() {
   const message = {role: 'assistant', content: ''};
   const controller = new AbortController(), watch = new Stopwatch();
-  const sent = receive;  // the request is made before the empty answer is one of the messages
   show(message);
   message.view.setBusy(true);
   setRunning({controller});
   setStatus('Waiting for the first token …');
   try {
-    await sent(message, watch, controller.signal);
+    await receive(message, watch, controller.signal);
     setStatus('The answer is complete.');
   } catch (error) {
     if (controller.signal.aborted) {
@@ -165,17 +166,18 @@ async function answer() {
       setStatus('Stopped.');
     } else {
       message.finish = 'error';
-      const words = inWords(error);
-      message.view.setError(words);
+      message.view.setError(inWords(error));
       setStatus('');
     }
   }
+  const follow = atBottom();
   message.view.setBusy(false);
   if (FINISH_NOTES[message.finish]) message.view.setNote(FINISH_NOTES[message.finish]);
   message.use = watch.use(message.usage, message.timings);
   message.view.setUse(usageWords(message.use));
   messages.push(message);
   setRunning(null);
+  if (follow) scrollDown();
 }
 
 function send() {
@@ -221,7 +223,9 @@ export async function startChat() {
   byId('clear').addEventListener('click', clear);
   byId('export').addEventListener('click', exportJson);
   document.addEventListener('keydown', (event) => { if (event.key === 'Escape' && !byId('key_dialog').open) stop(); });
-  byId('settings').open = innerWidth > 960;
+  const narrow = matchMedia('(max-width: 960px)');
+  byId('settings').open = !narrow.matches;
+  narrow.addEventListener('change', () => { byId('settings').open = !narrow.matches; });
   byId('message').focus();
   try {
     model = (await (await ask('/v1/models')).json()).data[0].id;

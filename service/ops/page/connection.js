@@ -73,6 +73,7 @@ export async function ask(path, {method = 'GET', body, signal} = {}) {
 }
 
 const STATUS_WORDS = {
+  broken: 'The answer broke off.',
   0: 'The server cannot be reached. Is it still running?',
   400: 'The server did not understand this.',
   403: 'The key may not do this.',

@@ -99,12 +99,13 @@ export class HeatView {
   }
 
   paintHot(context, wide, high) {
-    context.fillStyle = '#ffffff';
-    const dot = Math.max(1, Math.min(wide, high) * 0.4);
-    for (let i = 0; i < this.shares.length; ++i)
-      if (this.isHot(i))
-        context.fillRect(((i % this.heat.experts) + 0.5) * wide - dot / 2,
-                         (Math.floor(i / this.heat.experts) + 0.5) * high - dot / 2, dot, dot);
+    const dot = Math.max(1.5, Math.min(wide, high) * 0.4);
+    for (let i = 0; i < this.shares.length; ++i) {
+      if (!this.isHot(i)) continue;
+      context.fillStyle = this.shares[i] > 0.5 * this.top ? '#000000' : '#ffffff';
+      context.fillRect(((i % this.heat.experts) + 0.5) * wide - dot / 2,
+                       (Math.floor(i / this.heat.experts) + 0.5) * high - dot / 2, dot, dot);
+    }
   }
 
   isHot(cell) { return (this.hot[cell >> 3] >> (cell & 7)) & 1; }

@@ -53,7 +53,8 @@ function draw() {
   const look = latest, pages = look.kv_pages;
   byId('live_about').textContent = `${look.model}: ${look.engine}`;
   figures(look);
-  rateChart(byId('rates'), points, SPAN_MS);
+  rateChart(byId('generated_rate'), points, SPAN_MS, 'generated', 'generated', 'var(--s1)');
+  rateChart(byId('prompt_rate'), points, SPAN_MS, 'prompt', 'of prompts, computed', 'var(--s3)');
   countBars(byId('queue'), [
     {name: 'running', value: look.batch.running, color: 'var(--s2)'},
     {name: 'waiting, interactive', value: look.queue.interactive, color: 'var(--s1)'},

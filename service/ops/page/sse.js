@@ -6,7 +6,10 @@ export async function* events(response) {
   let text = '';
   try {
     while (true) {
-      const {done, value} = await reader.read();
+      const {done, value} = await reader.read().catch((error) => {
+        if (error.name === 'AbortError') throw error;
+        return {done: true};  // cut off: whoever reads sees what is missing
+      });
       if (done) return;
       text += value;
       // An event ends with an empty line. A "\r" at the end may be half of a "\r\n".
