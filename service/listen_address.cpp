@@ -19,17 +19,26 @@ bool IsLoopbackHost(const std::string& host) {
 
 }  // namespace
 
-absl::Status CheckLoopback(const std::string& address) {
-  if (address.starts_with("unix:")) return absl::OkStatus();
+bool IsLocalAddress(const std::string& address) {
+  if (address.starts_with("unix:")) return true;
   const size_t colon = address.rfind(':');
-  if (colon != std::string::npos && IsLoopbackHost(address.substr(0, colon))) {
+  return colon != std::string::npos && IsLoopbackHost(address.substr(0, colon));
+}
+
+absl::Status CheckListenAddress(const std::string& address, const ListenSafety& safety) {
+  if (safety.insecure || (safety.keys && safety.tls) || IsLocalAddress(address)) {
     return absl::OkStatus();
   }
+  const char* missing =
+      safety.keys  ? "and without TLS keys and prompts could be read on the way; add --tls-cert "
+                     "and --tls-key"
+      : safety.tls ? "and without keys whoever finds it may use it; add --keys"
+                   : "and without keys and TLS whoever finds it may use it and read along; add "
+                     "--keys, --tls-cert and --tls-key";
   return absl::InvalidArgumentError(absl::StrCat(
-      "listen address '", address,
-      "' can be reached from other machines, and the server asks nobody who they are; expected "
-      "127.0.0.1:PORT, [::1]:PORT, localhost:PORT or unix:PATH, or --allow-remote if the network "
-      "is trusted"));
+      "listen address '", address, "' can be reached from other machines, ", missing,
+      "; or listen on 127.0.0.1:PORT, [::1]:PORT, localhost:PORT or unix:PATH (--insecure: the "
+      "network is trusted)"));
 }
 
 }  // namespace tandem

@@ -1,120 +1,124 @@
 #include "service/server.h"
 
-#include <grpc/support/log.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
-#include <grpcpp/resource_quota.h>
-
+#include <algorithm>
+#include <atomic>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "core/log.h"
-#include "service/grpc/inference_service.h"
+#include "service/access/gate.h"
+#include "service/admission.h"
+#include "service/grpc/grpc_server.h"
 #include "service/listen_address.h"
-#include "service/grpc/placement_service.h"
+#include "service/ops/ops_routes.h"
+#include "service/work_queue.h"
 
 namespace tandem {
 namespace {
 
 using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
 
-class GrpcServer final : public Server {
+class BothServers final : public Server {
  public:
-  GrpcServer(Engine& engine, const ServerOptions& options)
-      : limits_(options.limits),
-        admission_(limits_.max_open_requests),
-        gate_(admission_, keys_),
+  BothServers(Engine& engine, const ServerOptions& options)
+      : options_(options),
+        admission_(options_.limits.max_open_requests),
+        gate_(admission_, options_.keys),
         constraints_(ConstraintCompiler::Create(engine.tokenizer(), engine.config().eos_ids)),
-        context_{engine, gate_, *constraints_, limits_, intake_, writer_, options.model_name, {}},
-        inference_(context_, admission_),
-        placement_(engine, options.limits) {}
-  ~GrpcServer() override { Shutdown(0ms); }
+        metrics_(std::make_shared<Metrics>(engine, ServerAbout{TANDEM_VERSION, options_.model_name},
+                                           [this] { return admission_.open(); })),
+        live_(engine, options_.model_name, [this] { return admission_.open(); }),
+        context_{engine,        gate_,   *constraints_,       options_.limits,
+                 intake_,       writer_, options_.model_name, options_.policy,
+                 &options_.keys} {}
+  ~BothServers() override { Shutdown(0ms); }
 
-  absl::Status Listen(const ServerOptions& options);
-  const std::string& address() const override { return address_; }
+  absl::Status Start();
+  const std::string& address() const override { return grpc_ ? grpc_->address() : none_; }
+  const std::string& http_address() const override { return http_ ? http_->address() : none_; }
+  const RouteTable& routes() const override { return http_->routes(); }
   void Shutdown(std::chrono::milliseconds patience) override;
 
  private:
-  const Limits limits_;
-  const ApiKeys keys_;
+  RouteTable MakeRoutes();
+
+  const ServerOptions options_;
+  const std::string none_;
+  std::atomic<bool> draining_ = false;
+  bool stopped_ = false;
   Admission admission_;
   Gate gate_;
   std::unique_ptr<ConstraintCompiler> constraints_;
+  const std::shared_ptr<Metrics> metrics_;
+  LiveView live_;
   WorkQueue intake_{2};
   WorkQueue writer_{1};
   ServiceContext context_;
-  InferenceService inference_;
-  PlacementService placement_;
-  std::unique_ptr<grpc::Server> server_;
-  std::string address_;
+  std::unique_ptr<GrpcServer> grpc_;
+  std::unique_ptr<HttpServer> http_;
 };
 
-void SetLimits(const Limits& limits, grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(static_cast<int>(limits.max_message_bytes));
-  // Two servers on one port would share its clients silently.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.max_open_requests);
-  // A client that vanished without a word is found, and its work ended, within a minute.
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
-  // Requests still being received, over all connections.
-  builder.SetResourceQuota(grpc::ResourceQuota("tandem").Resize(64 * limits.max_message_bytes));
+RouteTable BothServers::MakeRoutes() {
+  RouteTable routes;
+  AddOpsRoutes(routes, {*metrics_, live_, gate_, [this] { return !draining_; }});
+  return routes;
 }
 
-// gRPC's own log lines are for its developers.
-void LogGrpc(gpr_log_func_args* line) { LogDebug("grpc: {}", line->message); }
-
-absl::Status GrpcServer::Listen(const ServerOptions& options) {
-  gpr_set_log_function(LogGrpc);
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  grpc::ServerBuilder builder;
-  SetLimits(options.limits, builder);
-  int port = -1;
-  builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&inference_);
-  builder.RegisterService(&placement_);
-  server_ = builder.BuildAndStart();
-  const bool local_socket = absl::StartsWith(options.address, "unix:");
-  if (server_ == nullptr || (port <= 0 && !local_socket)) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", options.address,
-                     "; is another server running there, and is it an address of this machine?"));
+absl::Status BothServers::Start() {
+  const TlsPem* tls = options_.tls ? &*options_.tls : nullptr;
+  if (!options_.address.empty()) {
+    TANDEM_ASSIGN_OR_RETURN(grpc_,
+                            GrpcServer::Start({options_.address, tls}, context_, admission_));
   }
-  address_ = local_socket
-                 ? options.address
-                 : absl::StrCat(options.address.substr(0, options.address.rfind(':')), ":", port);
-  for (const char* name :
-       {v1::Inference::service_full_name(), v1::Placement::service_full_name()}) {
-    server_->GetHealthCheckService()->SetServingStatus(name, true);
-  }
+  if (options_.http_address.empty()) return absl::OkStatus();
+  HttpServerOptions http;
+  http.address = options_.http_address;
+  http.allowed_hosts = options_.allowed_hosts;
+  http.tls = options_.tls;
+  http.max_body_bytes = options_.limits.max_message_bytes;
+  http.max_unread_bytes = options_.limits.max_unread_bytes;
+  http.times = options_.http_times;
+  TANDEM_ASSIGN_OR_RETURN(
+      http_, HttpServer::Start(http, MakeRoutes(), options_.keys, intake_, options_.observers));
   return absl::OkStatus();
 }
 
-void GrpcServer::Shutdown(std::chrono::milliseconds patience) {
-  if (server_ == nullptr) return;
-  server_->GetHealthCheckService()->SetServingStatus(false);
+void BothServers::Shutdown(std::chrono::milliseconds patience) {
+  if (std::exchange(stopped_, true)) return;
+  const auto deadline = Clock::now() + patience;
+  draining_ = true;
+  if (grpc_ != nullptr) grpc_->BeginDrain();
+  if (http_ != nullptr) http_->BeginDrain();
   admission_.Close();
   if (!admission_.WaitUntilEmpty(patience) && patience > 0ms) {
-    LogWarning("shutdown: cancelling {} calls that did not end within {} s",
-               admission_.open(), std::chrono::duration<double>(patience).count());
+    LogWarning("shutdown: cancelling {} requests that did not end within {} s", admission_.open(),
+               std::chrono::duration<double>(patience).count());
   }
-  // Cancels what is left (health watchers too) and waits until gRPC is done with all calls; the
-  // second is for last messages on their way.
-  server_->Shutdown(std::chrono::system_clock::now() + 1s);
-  server_.reset();
+  // Last bytes on their way; streams that never end (such as a live view) are not waited for.
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+  if (http_ != nullptr && left > 0ms) http_->WaitUntilIdle(std::min(left, 1000ms));
+  if (http_ != nullptr) http_->Stop();
+  if (grpc_ != nullptr) grpc_->Stop();
+  // What has been cancelled leaves a moment after its client.
+  while (!admission_.WaitUntilEmpty(10s)) {
+    LogWarning("shutdown: {} requests have not ended yet", admission_.open());
+  }
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(Engine& engine,
                                                       const ServerOptions& options) {
-  if (!options.allow_remote) TANDEM_RETURN_IF_ERROR(CheckLoopback(options.address));
-  auto server = std::make_unique<GrpcServer>(engine, options);
-  TANDEM_RETURN_IF_ERROR(server->Listen(options));
+  const ListenSafety safety = {
+      .keys = !options.keys.empty(), .tls = options.tls.has_value(), .insecure = options.insecure};
+  if (options.address.empty() && options.http_address.empty()) {
+    return absl::InvalidArgumentError("neither a gRPC nor an HTTP address is given");
+  }
+  for (const std::string& address : {options.address, options.http_address}) {
+    if (!address.empty()) TANDEM_RETURN_IF_ERROR(CheckListenAddress(address, safety));
+  }
+  auto server = std::make_unique<BothServers>(engine, options);
+  TANDEM_RETURN_IF_ERROR(server->Start());
   return server;
 }
 

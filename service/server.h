@@ -1,40 +1,56 @@
-// The gRPC server: tandem.v1.Inference, tandem.v1.Placement, standard health (grpc.health.v1) and
-// reflection.
+// What clients talk to: a gRPC server (tandem.v1, service/grpc) and an HTTP server (OpenAI,
+// Anthropic, web page; service/http) over one engine. They share keys, limits and the gate.
 //
-// It listens from Start() on, and has its own threads. Shutdown() or the destructor ends it; the
-// engine must outlive it. There is no authentication: other than loopback addresses are refused
-// unless `allow_remote` says that the network is trusted.
+// They listen from Start() on, and have their own threads. Shutdown() or the destructor ends them;
+// the engine must outlive both.
 #pragma once
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "core/status.h"
 #include "engine/engine.h"
+#include "service/access/api_keys.h"
+#include "service/access/request_log.h"
+#include "service/access/tls_files.h"
+#include "service/api/chat_run.h"
+#include "service/http/exchange.h"
+#include "service/http/http_server.h"
 #include "service/limits.h"
 
 namespace tandem {
 
 struct ServerOptions {
-  std::string address = "127.0.0.1:50051";  // port 0: a free one
-  bool allow_remote = false;
-  std::string model_name = "";  // as GetModelInfo reports it
+  std::string address = "127.0.0.1:50051";  // of gRPC; port 0: a free one; "": no gRPC
+  std::string http_address = "";            // likewise
+  ApiKeys keys;                             // of both
+  std::optional<TlsPem> tls;                // of both
+  bool insecure = false;                    // any address, even without keys and TLS
+  std::vector<std::string> allowed_hosts;   // see HttpServerOptions
+  std::string model_name = "";              // as APIs report it
+  PromptPolicy policy;
   Limits limits = {};
+  HttpTimes http_times;
+  std::vector<std::shared_ptr<RequestObserver>> observers;  // of both
 };
 
 class Server {
  public:
-  // Errors: INVALID_ARGUMENT for an address that is not loopback, UNAVAILABLE if it cannot be
-  // listened on (taken, or not of this machine).
+  // Errors: INVALID_ARGUMENT for an address that other machines can reach without keys and TLS,
+  // UNAVAILABLE if one cannot be listened on (taken, or not of this machine).
   static absl::StatusOr<std::unique_ptr<Server>> Start(Engine& engine,
                                                        const ServerOptions& options);
   virtual ~Server() = default;
 
-  virtual const std::string& address() const = 0;  // with the port really used
+  virtual const std::string& address() const = 0;       // of gRPC, with the port really used; or ""
+  virtual const std::string& http_address() const = 0;  // likewise
+  virtual const RouteTable& routes() const = 0;
 
-  // Reports NOT_SERVING, refuses new calls, lets open ones end for at most `patience`, cancels
-  // the rest and stops. A second call does nothing.
+  // Health checks say so, new requests are refused, open ones get at most `patience`, the rest is
+  // cancelled; then nothing listens any more. A second call does nothing.
   virtual void Shutdown(std::chrono::milliseconds patience) = 0;
 };
 

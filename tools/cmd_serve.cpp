@@ -1,39 +1,25 @@
-// tandem serve: loads a model and serves it over gRPC until Ctrl-C.
+// tandem serve: loads a model and serves it over gRPC and HTTP until Ctrl-C.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <future>
 #include <memory>
 #include <string>
 
 #include "core/log.h"
-#include "service/listen_address.h"
 #include "service/server.h"
 #include "tools/command.h"
 #include "tools/engine_flags.h"
 #include "tools/interrupts.h"
+#include "tools/serve_flags.h"
 
 namespace tandem {
 namespace {
 
 struct Options {
   EngineFlags engine;
-  std::string address = "127.0.0.1:50051";
-  bool allow_remote = false;
-  double drain_s = 30;
+  ServeFlags serve;
 };
-
-ServerOptions ToServerOptions(const Options& options) {
-  ServerOptions server;
-  server.address = options.address;
-  server.allow_remote = options.allow_remote;
-  const std::filesystem::path folder = std::filesystem::absolute(options.engine.model);
-  server.model_name = (folder.has_filename() ? folder : folder.parent_path()).filename().string();
-  // The engine refuses first; the margin is for short calls such as Tokenize.
-  server.limits.max_open_requests = options.engine.max_sequences + options.engine.max_queue + 64;
-  return server;
-}
 
 // Waits for Ctrl-C; a second one ends the process at once.
 class UntilInterrupted {
@@ -49,9 +35,8 @@ class UntilInterrupted {
 };
 
 int Serve(const Options& options) {
-  if (!options.allow_remote) {  // before a minute of loading
-    if (const auto status = CheckLoopback(options.address); !status.ok()) return Fail(status);
-  }
+  auto server_options = options.serve.ToOptions(options.engine);  // before a minute of loading
+  if (!server_options.ok()) return Fail(server_options.status());
   EngineOptions engine_options = options.engine.ToOptions();
   const auto start = PlanForStart(options.engine.plan, engine_options);
   if (!start.ok()) return Fail(start.status());
@@ -60,21 +45,17 @@ int Serve(const Options& options) {
   if (tells) std::fputs(PlanSummary(*start).c_str(), stderr);
   auto engine = Engine::Create(engine_options);
   if (!engine.ok()) return Fail(engine.status());
-  auto server = Server::Start(**engine, ToServerOptions(options));
+  auto server = Server::Start(**engine, *server_options);
   if (!server.ok()) return Fail(server.status());
-  if (options.allow_remote) {
-    LogWarning(
-        "--allow-remote: whoever can reach {} may use this server; it asks for no key and does "
-        "not encrypt",
-        (*server)->address());
-  }
+  WarnOfRisks(*server_options);
   UntilInterrupted until_interrupted;
-  std::printf("listening on %s (gRPC tandem.v1)\n", (*server)->address().c_str());
-  std::fflush(stdout);
+  PrintAddresses(**server, *server_options);
 
   until_interrupted.Wait();
-  LogInfo("shutting down; open answers have {} s to end (Ctrl-C again: at once)", options.drain_s);
-  (*server)->Shutdown(std::chrono::milliseconds(static_cast<int64_t>(options.drain_s * 1000)));
+  LogInfo("shutting down; open answers have {} s to end (Ctrl-C again: at once)",
+          options.serve.drain_s);
+  (*server)->Shutdown(
+      std::chrono::milliseconds(static_cast<int64_t>(options.serve.drain_s * 1000)));
   if (tells) std::fputs(MeasuredAgainst(*start->plan, (*engine)->stats()).c_str(), stderr);
   return 0;
 }
@@ -83,20 +64,15 @@ int Serve(const Options& options) {
 
 void AddServe(Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* sub = commands.Add("serve", "serve MODEL over gRPC (tandem.v1)",
-                               "  tandem serve /models/kimi-k2.6\n"
-                               "  tandem serve tools/demo/model --grpc 127.0.0.1:0\n"
-                               "  tandem serve k2 --dense-dtype int8 --max-sequences 8");
+  CLI::App* sub = commands.Add(
+      "serve", "serve MODEL over gRPC (tandem.v1) and HTTP (OpenAI, Anthropic, web page)",
+      "  tandem serve /models/kimi-k2.6\n"
+      "  tandem serve tools/demo/model --grpc off --http 127.0.0.1:0\n"
+      "  tandem serve k2 --http 0.0.0.0:8443 --keys keys --tls-cert cert.pem --tls-key key.pem\n"
+      "  tandem serve k2 --config /etc/tandem/serve.toml");
   options->engine.AddTo(sub);
   options->engine.AddPlanTo(sub);
-  sub->add_option("--grpc", options->address, "listen there; port 0 picks a free one")
-      ->type_name("ADDR")
-      ->capture_default_str();
-  sub->add_flag("--allow-remote", options->allow_remote,
-                "allow an address that other machines can reach: NO keys, NO encryption");
-  sub->add_option("--drain", options->drain_s, "seconds that open answers get at the end")
-      ->check(CLI::Range(0.0, 86400.0))
-      ->capture_default_str();
+  options->serve.AddTo(sub);
   commands.OnRun(sub, [options] { return Serve(*options); });
 }
 

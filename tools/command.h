@@ -52,6 +52,7 @@ int Fail(const absl::Status& status);
 
 // One per cmd_NAME.cpp, in the order of --help; main.cpp lists those that are built.
 void AddServe(Commands& commands);
+void AddKeys(Commands& commands);
 void AddChat(Commands& commands);
 void AddScore(Commands& commands);
 void AddTokenize(Commands& commands);

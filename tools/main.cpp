@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
 
   tandem::Commands commands(app);
   tandem::AddServe(commands);
+  tandem::AddKeys(commands);
   tandem::AddChat(commands);
   tandem::AddScore(commands);
   tandem::AddTokenize(commands);

@@ -46,6 +46,7 @@ class ApiKeys {
   // A new key, of 256 random bits: "tdm-..." and the entry to be kept of it.
   static std::pair<std::string, Entry> Make(std::string name, bool admin, const KeyLimits& limits);
   static std::string ToLine(const Entry& entry);
+  static bool IsName(const std::string& name);  // 1 to 64 letters, digits and "._-@"
 
  private:
   std::vector<Entry> entries_;

@@ -31,6 +31,7 @@ struct ServiceContext {
   WorkQueue& writer;  // encodes answers; one thread, so that updates stay in order
   std::string model_name;
   PromptPolicy policy;
+  const ApiKeys* keys = nullptr;
 };
 
 class ChatRun {

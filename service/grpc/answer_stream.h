@@ -79,7 +79,7 @@ class AnswerStream final : public grpc::ServerWriteReactor<Event>,
     if (!job.ok()) return End(job.status());
     encode_ = std::move(job->encode);
     auto run = StartChat(
-        service_, std::move(job->call), CallerOf(*context_), job->tags,
+        service_, std::move(job->call), CallerOf(*context_, *service_.keys), job->tags,
         [stream = this->shared_from_this()](const ChatUpdate& u) { return stream->OnUpdate(u); });
     if (!run.ok()) return End(run.status());
     {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "engine/engine.h"
 
 namespace tandem {
@@ -19,7 +21,21 @@ std::optional<SteadyTime> DeadlineOf(const grpc::CallbackServerContext& context)
 
 }  // namespace
 
-Caller CallerOf(const grpc::CallbackServerContext&) { return {.name = "", .admin = true}; }
+void CallKey::Take(const std::string& name, const std::string& value) {
+  if (name == "x-api-key") plain_ = value;
+  if (name != "authorization") return;
+  has_bearer_ = true;
+  const bool is_bearer = absl::StartsWithIgnoreCase(value, "bearer ");
+  bearer_ = is_bearer ? std::string(absl::StripAsciiWhitespace(value.substr(7))) : "";
+}
+
+Caller CallerOf(const grpc::CallbackServerContext& context, const ApiKeys& keys) {
+  CallKey key;
+  for (const auto& [name, value] : context.client_metadata()) {
+    key.Take({name.data(), name.size()}, {value.data(), value.size()});
+  }
+  return keys.Check(key.presented()).value_or(Caller{});
+}
 
 absl::StatusOr<RequestTags> TagsOf(const grpc::CallbackServerContext& context) {
   const auto& metadata = context.client_metadata();

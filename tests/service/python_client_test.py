@@ -60,7 +60,7 @@ def find_model():
 class Server:
     def __init__(self, model):
         self.process = subprocess.Popen(
-            [BINARY / "tandem", "serve", model, "--grpc", "127.0.0.1:0", "--quiet",
+            [BINARY / "tandem", "serve", model, "--grpc", "127.0.0.1:0", "--http", "off", "--quiet",
              "--threads", "1", "--kv-tokens", "40960", "--max-sequences", "4", "--max-queue", "4"],
             stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()

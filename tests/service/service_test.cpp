@@ -495,7 +495,7 @@ TEST_F(ServiceTest, OnlyLoopbackWithoutLeave) {
   for (const char* address : {"127.0.0.1:0", "127.8.9.1:0", "localhost:0"}) {
     EXPECT_TRUE(Server::Start(*engine_, {.address = address}).ok()) << address;
   }
-  EXPECT_TRUE(Server::Start(*engine_, {.address = "0.0.0.0:0", .allow_remote = true}).ok());
+  EXPECT_TRUE(Server::Start(*engine_, {.address = "0.0.0.0:0", .insecure = true}).ok());
 }
 
 TEST_F(ServiceTest, ATakenPortIsAnError) {
