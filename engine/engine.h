@@ -22,6 +22,7 @@
 #include "engine/device_options.h"
 #include "engine/layer_times.h"
 #include "engine/sampling.h"
+#include "engine/stop_matcher.h"
 #include "engine/text/chat_format.h"
 #include "engine/text/tokenizer.h"
 #include "engine/token_constraint.h"
@@ -92,6 +93,7 @@ struct GenerationRequest {
   SamplingParams sampling;
   int32_t max_tokens = 0;         // 0: as many as the context allows
   std::vector<std::string> stop;  // not part of the answer
+  StopScope stop_scope;           // of these; of a chat: ChatStopScope() (text/text_stream.h)
   std::vector<int32_t> stop_ids;  // besides the model's own end tokens
   bool ignore_eos = false;        // go on past the model's end tokens
   bool skip_special = true;       // leave control tokens out of the text

@@ -24,7 +24,7 @@ Sequence::Sequence(GenerationRequest request, uint64_t seed, const Tokenizer& to
                    Limits limits, std::shared_ptr<GenerationHandle> handle)
     : request_(std::move(request)),
       history_(request_.sampling, request_.prompt_ids),
-      text_(tokenizer, request_.stop, request_.skip_special),
+      text_(tokenizer, request_.stop, request_.skip_special, request_.stop_scope),
       end_ids_(std::move(limits.end_ids)),
       max_ids_(MaxIds(request_, limits.max_context)),
       seed_(seed),

@@ -5,6 +5,7 @@
 // ends the stream (the longest one, if several end at the same byte).
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,13 @@
 #include "core/status.h"
 
 namespace tandem {
+
+// Which part of an answer stop strings look at: what follows the first of the tokens `from` (empty:
+// from the beginning on), up to the first of the tokens `until`. Markers themselves are
+// outside.
+struct StopScope {
+  std::vector<int32_t> from, until;
+};
 
 class StopMatcher {
  public:

@@ -62,12 +62,16 @@ class EnginePartner final : public ChatPartner {
     OutputParser parser(engine_.tokenizer(), thinking);
     for (;;) {
       for (const GenerationEvent& event : events.Take()) {
-        for (const AnswerPiece& piece : parser.Push(event.tokens, event.text)) {
-          if (piece.kind == AnswerPiece::Kind::kReasoning) reply.reasoning += piece.text;
-          if (piece.kind == AnswerPiece::Kind::kText) reply.text += piece.text;
-          show(piece);
-        }
+        const auto take = [&](const std::vector<AnswerPiece>& pieces) {
+          for (const AnswerPiece& piece : pieces) {
+            if (piece.kind == AnswerPiece::Kind::kReasoning) reply.reasoning += piece.text;
+            if (piece.kind == AnswerPiece::Kind::kText) reply.text += piece.text;
+            show(piece);
+          }
+        };
+        take(parser.Push(event.tokens, event.text));
         if (!event.finish) continue;
+        take(parser.Finish(/*cut=*/event.finish != FinishReason::kStop));
         if (event.finish == FinishReason::kError) return event.status;
         reply.cancelled = event.finish == FinishReason::kCancelled;
         reply.finish = *event.finish;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "engine/text/call_ids.h"
 #include "engine/text/chat_message.h"
 #include "engine/text/prompt_builder.h"
 #include "engine/text/python_json.h"
@@ -49,7 +50,9 @@ class ChatRenderer {
 
   absl::Status Render(const std::vector<ChatMessage>& messages, const Json& tools);
   absl::StatusOr<RenderedChat> Finish(bool trust_special_text) {
-    return prompt_.Finish(trust_special_text);
+    TANDEM_ASSIGN_OR_RETURN(RenderedChat rendered, prompt_.Finish(trust_special_text));
+    rendered.in_reasoning = in_reasoning_;
+    return rendered;
   }
 
  private:
@@ -66,6 +69,7 @@ class ChatRenderer {
   StyleRules rules_;
   ChatOptions options_;
   PromptBuilder prompt_;
+  bool in_reasoning_ = false;
 };
 
 absl::Status CheckMedia(const std::vector<ChatMessage>& messages) {
@@ -156,7 +160,8 @@ void ChatRenderer::RenderThinking(const ChatMessage& message, bool keep_reasonin
   prompt_.Control("<think>");
   if (keep_reasoning && !instant) {
     prompt_.Text(reasoning);
-    if (message.partial && !reasoning.empty() && message.content.empty()) return;  // goes on
+    in_reasoning_ = message.partial && !reasoning.empty() && message.content.empty();
+    if (in_reasoning_) return;  // goes on
   }
   prompt_.Control("</think>");
 }
@@ -184,7 +189,8 @@ void ChatRenderer::RenderGenerationPrompt() {
   BeginTurn("assistant", "assistant");
   if (!rules_.prompt_opens_think) return;
   prompt_.Control("<think>");
-  if (!options_.thinking) prompt_.Control("</think>");
+  in_reasoning_ = options_.thinking;
+  if (!in_reasoning_) prompt_.Control("</think>");
 }
 
 absl::Status ChatRenderer::Render(const std::vector<ChatMessage>& messages, const Json& tools) {
@@ -219,10 +225,13 @@ absl::StatusOr<ChatStyle> ChatStyleFor(const std::string& model_type, const Toke
 absl::StatusOr<RenderedChat> RenderChat(const Tokenizer& tokenizer, const Json& messages,
                                         const Json& tools, const ChatOptions& options,
                                         bool trust_special_text) {
-  TANDEM_ASSIGN_OR_RETURN(const std::vector<ChatMessage> parsed, ParseMessages(messages));
+  TANDEM_ASSIGN_OR_RETURN(std::vector<ChatMessage> parsed, ParseMessages(messages));
+  const int32_t calls = NormaliseCallIds(parsed);
   ChatRenderer renderer(tokenizer, options);
   TANDEM_RETURN_IF_ERROR(renderer.Render(parsed, tools));
-  return renderer.Finish(trust_special_text);
+  TANDEM_ASSIGN_OR_RETURN(RenderedChat rendered, renderer.Finish(trust_special_text));
+  rendered.next_call_index = calls;
+  return rendered;
 }
 
 }  // namespace tandem

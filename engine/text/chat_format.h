@@ -38,13 +38,17 @@ struct ChatOptions {
 struct RenderedChat {
   std::string text;  // everything, for people and for tests
   std::vector<int32_t> ids;
+  bool in_reasoning = false;    // the prompt ends inside <think>: the answer begins with reasoning
+  int32_t next_call_index = 0;  // tool calls so far: the number of the answer's first one
 };
 
 // `messages`: JSON array of OpenAI-style messages (role, content string or parts, name,
 // reasoning or reasoning_content, tool_calls, tool_call_id); with "partial": true the last message,
-// of the assistant, is left open to be continued. `tools`: JSON array or null. Errors:
-// INVALID_ARGUMENT naming the message index and field. `trust_special_text`: special-token text
-// inside contents becomes tokens (for tests against the reference tokenizer; never for users).
+// of the assistant, is left open to be continued. Arguments of calls that are text stand in the
+// prompt byte for byte; ids of calls are brought into the model's form (call_ids.h). `tools`: JSON
+// array or null. Errors: INVALID_ARGUMENT naming the message index and field. `trust_special_text`:
+// special-token text inside contents becomes tokens (for tests against the reference tokenizer;
+// never for users).
 absl::StatusOr<RenderedChat> RenderChat(const Tokenizer& tokenizer,
                                         const nlohmann::ordered_json& messages,
                                         const nlohmann::ordered_json& tools,

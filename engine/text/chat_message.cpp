@@ -90,6 +90,7 @@ absl::StatusOr<ChatToolCall> ParseToolCall(const Json& call, const std::string& 
   const Json* function = FindNonNull(call, "function");
   if (function == nullptr) return Error(where + ".function", "missing");
   if (!function->is_object()) return Expected(where + ".function", "an object", *function);
+  TANDEM_ASSIGN_OR_RETURN(parsed.name, OptionalText(*function, "name", where + ".function"));
   TANDEM_ASSIGN_OR_RETURN(parsed.arguments,
                           ParseArguments(*function, where + ".function.arguments"));
   return parsed;

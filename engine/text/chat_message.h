@@ -16,7 +16,8 @@ struct ContentPart {
 };
 
 struct ChatToolCall {
-  std::string id;         // "functions.NAME:INDEX"
+  std::string id;         // "functions.NAME:INDEX", if another server did not make up its own
+  std::string name;       // of the function; "" if there is none
   std::string arguments;  // as it stands in the prompt
 };
 

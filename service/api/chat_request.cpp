@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/text/text_stream.h"
 
 namespace tandem {
 namespace {
@@ -12,26 +13,6 @@ using Json = nlohmann::ordered_json;
 
 // Published advice for the family (kimi_k26: sampling).
 constexpr float kThinkingTemperature = 1.0f, kInstantTemperature = 0.6f, kChatTopP = 0.95f;
-
-// Whether the answer goes on inside <think>. Only the template puts these tokens into a prompt.
-bool EndsInReasoning(const std::vector<int32_t>& ids, const Tokenizer& tokenizer) {
-  const auto begin = tokenizer.SpecialId("<think>"), end = tokenizer.SpecialId("</think>");
-  const auto turn = tokenizer.SpecialId("<|im_assistant|>");
-  for (auto id = ids.rbegin(); id != ids.rend(); ++id) {
-    if (begin && *id == *begin) return true;
-    if ((end && *id == *end) || (turn && *id == *turn)) return false;
-  }
-  return false;
-}
-
-int32_t CallsSoFar(const Json& messages) {
-  int32_t calls = 0;
-  for (const Json& message : messages) {
-    const auto found = message.find("tool_calls");
-    if (found != message.end() && found->is_array()) calls += static_cast<int32_t>(found->size());
-  }
-  return calls;
-}
 
 absl::StatusOr<std::vector<CallableTool>> CallableTools(const ChatCall& call, const Json& tools) {
   std::vector<CallableTool> callable;
@@ -62,7 +43,7 @@ absl::Status SetRules(const ChatCall& call, const ChatPrompt& prompt, PreparedCh
   rules.text = call.text_rule;
   rules.text_schema = call.text_schema;
   rules.parallel_calls = call.parallel_calls;
-  rules.first_call_index = CallsSoFar(prompt.messages);
+  rules.first_call_index = chat.first_call_index;
   TANDEM_ASSIGN_OR_RETURN(rules.tools, CallableTools(call, prompt.tools));
   const auto kind = call.tool_choice.kind;
   const bool must = kind == ToolChoice::Kind::kRequired || kind == ToolChoice::Kind::kNamed;
@@ -81,7 +62,9 @@ absl::Status SetChat(const ServiceContext& service, const ChatCall& call, const 
                      PreparedChat& chat) {
   TANDEM_ASSIGN_OR_RETURN(RenderedChat rendered, RenderPrompt(service, prompt));
   chat.is_chat = true;
-  chat.in_reasoning = EndsInReasoning(rendered.ids, service.engine.tokenizer());
+  chat.in_reasoning = rendered.in_reasoning;
+  chat.first_call_index = rendered.next_call_index;
+  chat.request.stop_scope = ChatStopScope(service.engine.tokenizer(), chat.in_reasoning);
   chat.request.prompt_ids = std::move(rendered.ids);
   chat.request.sampling.temperature = call.temperature.value_or(
       prompt.options.thinking ? kThinkingTemperature : kInstantTemperature);

@@ -16,6 +16,7 @@ struct PreparedChat {
   GenerationRequest request;  // of the first choice; the others differ in seed and constraint
   bool is_chat = false;       // the answer is to be taken apart
   bool in_reasoning = false;  // it begins inside <think>
+  int32_t first_call_index = 0;
   AnswerRules rules;
   bool has_rules = false;  // whether they restrict anything
 };

@@ -77,7 +77,8 @@ class ChatRunImpl final : public ChatRun, public std::enable_shared_from_this<Ch
  private:
   struct Choice {
     Choice(const Tokenizer& tokenizer, const PreparedChat& chat)
-        : parser(tokenizer, chat.in_reasoning), parts(tokenizer, chat.in_reasoning) {}
+        : parser(tokenizer, chat.in_reasoning, chat.first_call_index),
+          parts(tokenizer, chat.in_reasoning) {}
     OutputParser parser;  // the writer's
     TokenParts parts;     // the writer's
     GenerationEvent pending;
@@ -245,6 +246,10 @@ ChatUpdate ChatRunImpl::Encode(int32_t index, const GenerationEvent& event) {
   for (const GeneratedToken& token : event.tokens)
     update.tokens.push_back({token, is_chat_ ? choice.parts.PartOf(token.id) : TokenPart::kText});
   if (!event.finish) return update;
+  if (is_chat_) {
+    const bool cut = event.finish != FinishReason::kStop;
+    for (AnswerPiece& piece : choice.parser.Finish(cut)) update.pieces.push_back(std::move(piece));
+  }
   update.finish = ToChatFinish(*event.finish, choice.parser.complete_calls() > 0);
   update.stop_string = event.stop_string;
   update.status = event.status;

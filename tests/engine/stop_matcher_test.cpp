@@ -115,5 +115,27 @@ TEST(TextStream, AnUnfinishedCharacterAtTheEndIsReplaced) {
   EXPECT_EQ(stream.Finish(), "\xef\xbf\xbd");
 }
 
+// Every byte is a token, so markers are bytes: R ends the reasoning, C begins the calls.
+TEST(TextStream, StopsCountInTheirScopeOnly) {
+  const ByteTokenizer tokenizer;
+  struct {
+    const char *answer, *shown, *stop;
+  } cases[] = {
+      {"abRcdabCx", "abRcd", "ab"},    // not in the reasoning
+      {"abRcCabab", "abRcCabab", ""},  // not in the calls
+      {"aRbCa", "aRbCa", ""},          // not over a marker
+      {"RaCb", "RaCb", ""},            // what was held back comes
+      {"abCxab", "abCxab", ""},        // reasoning that runs into a call
+      {"RaRb", "RaRb", ""},           {"RRab", "RR", "ab"},
+  };
+  for (const auto& c : cases) {
+    TextStream stream(tokenizer, {"ab"}, true, {.from = {'R'}, .until = {'C'}});
+    std::string shown;
+    for (const char* at = c.answer; *at != 0 && !stream.stopped(); ++at) shown += stream.Push(*at);
+    EXPECT_EQ(shown + stream.Finish(), c.shown) << c.answer;
+    EXPECT_EQ(stream.stop_string(), c.stop) << c.answer;
+  }
+}
+
 }  // namespace
 }  // namespace tandem

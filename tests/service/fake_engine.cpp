@@ -110,6 +110,9 @@ absl::StatusOr<std::shared_ptr<Generation>> FakeEngine::Submit(GenerationRequest
       status.SetPayload(kRetryAfterMsPayload, absl::Cord("1234"));
       return status;
     }
+    last_request_ = sequence->request;
+    last_request_.on_event = nullptr;  // it may hold whoever asked
+    last_request_.constraint = nullptr;
     running_.push_back(sequence);
   }
   changed_.notify_all();
@@ -184,6 +187,11 @@ absl::Status FakeEngine::StopObserving(const RoutingObserver* observer) {
   std::lock_guard lock(observers_mutex_);
   std::erase_if(observers_, [&](const auto& held) { return held.get() == observer; });
   return absl::OkStatus();
+}
+
+GenerationRequest FakeEngine::last_request() const {
+  std::lock_guard lock(mutex_);
+  return last_request_;
 }
 
 size_t FakeEngine::n_observers() {

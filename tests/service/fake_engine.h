@@ -62,6 +62,7 @@ class FakeEngine final : public Engine {
   bool HasFinished(size_t count);
   std::vector<FinishReason> finished() const;  // in order
   size_t n_observers();
+  GenerationRequest last_request() const;  // that was submitted
 
  private:
   struct Sequence;
@@ -83,6 +84,7 @@ class FakeEngine final : public Engine {
   std::condition_variable changed_;
   std::list<std::shared_ptr<Sequence>> running_;
   std::vector<FinishReason> finished_;
+  GenerationRequest last_request_;
   int64_t generated_ = 0;
   bool closed_ = false;
   std::mutex observers_mutex_;
