@@ -44,6 +44,7 @@ struct EngineOptions {
   int32_t max_step_tokens = 512;  // prefill rows of one step; decode rows come on top
   int32_t max_sequences = 64;     // running at once, so the most decode rows of a step
   int32_t max_queue = 256;        // waiting beyond those; more are refused, RESOURCE_EXHAUSTED
+  bool prefix_cache = true;       // prompts that begin alike are computed once
   ExpertLoadOptions expert_load;  // of a packed image
   ExpertPlacements expert_placements;  // on NUMA nodes; empty: a shard of each on every node
   DeviceOptions device;

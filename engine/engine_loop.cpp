@@ -30,12 +30,14 @@ int64_t MaxContext(const ModelConfig& config, int64_t kv_pages) {
 EngineLoop::EngineLoop(EngineParts parts, const EngineOptions& options)
     : parts_(std::move(parts)),
       max_context_(MaxContext(parts_.config, parts_.kv_pages)),
-      max_sequences_(options.max_sequences),
-      max_in_flight_(options.max_sequences + options.max_queue),
+      caches_prefixes_(options.prefix_cache),
       end_ids_(EndIds(parts_.config, *parts_.tokenizer)),
       pages_(parts_.kv_pages),
-      scheduler_({options.max_step_tokens, options.max_sequences}, pages_),
-      runner_(*parts_.model, *parts_.team) {
+      prefix_cache_(pages_, PageHasher(Describe(parts_.identity))),
+      scheduler_({options.max_step_tokens, options.max_sequences}, prefix_cache_,
+                 [this](int32_t from, int32_t to) { parts_.model->CopyPage(from, to); }),
+      runner_(*parts_.model, *parts_.team),
+      queue_bound_(options.max_sequences, options.max_queue) {
   stats_.kv_pages_total = pages_.total();
   if (parts_.adaptation != nullptr) runner_.routing().Add(parts_.adaptation->adapter());
   thread_ = std::thread([this] { Run(); });
@@ -63,8 +65,12 @@ absl::StatusOr<std::shared_ptr<Generation>> EngineLoop::Submit(GenerationRequest
   auto handle = std::make_shared<GenerationHandle>();
   Sequence::Limits limits{max_context_, {}};
   if (!request.ignore_eos) limits.end_ids = end_ids_;
-  TANDEM_RETURN_IF_ERROR(PutIntoInbox(std::make_unique<Sequence>(
-      std::move(request), seed, *parts_.tokenizer, std::move(limits), handle)));
+  std::string salt = std::move(request.cache_salt);
+  auto sequence = std::make_unique<Sequence>(std::move(request), seed, *parts_.tokenizer,
+                                             std::move(limits), handle);
+  if (caches_prefixes_)
+    sequence->set_chain(prefix_cache_.MakeChain(std::move(salt), sequence->ids()));
+  TANDEM_RETURN_IF_ERROR(PutIntoInbox(std::move(sequence)));
   return handle;
 }
 
@@ -126,8 +132,13 @@ absl::Status EngineLoop::PutIntoInbox(std::unique_ptr<Sequence> sequence) {
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return absl::UnavailableError("the engine is shutting down");
-    if (scheduled_ + static_cast<int32_t>(inbox_.size()) >= max_in_flight_) return QueueFull();
+    const Clock::time_point now = Clock::now();
+    const EngineStats stats = StatsWithInbox();
+    TANDEM_RETURN_IF_ERROR(queue_bound_.Check(sequence->priority(),
+                                              scheduled_ + static_cast<int32_t>(inbox_.size()),
+                                              stats.waiting_by_priority, now));
     sequence->set_number(next_number_++);
+    sequence->set_place({stats.waiting + 1, (stats.waiting + 1) * queue_bound_.seconds_each(now)});
     inbox_.push_back(std::move(sequence));
   }
   work_.notify_one();
@@ -135,20 +146,17 @@ absl::Status EngineLoop::PutIntoInbox(std::unique_ptr<Sequence> sequence) {
 }
 
 // REQUIRES: mutex_ is held.
-absl::Status EngineLoop::QueueFull() const {
-  const auto retry_ms = static_cast<int64_t>(std::clamp(seconds_per_request_, 0.1, 60.0) * 1000);
-  absl::Status status = absl::ResourceExhaustedError(absl::StrCat(
-      "the queue is full: ", max_in_flight_, " requests are in flight, ", max_sequences_,
-      " of them can run at once; try again in ", (retry_ms + 999) / 1000, " s"));
-  status.SetPayload(kRetryAfterMsPayload, absl::Cord(absl::StrCat(retry_ms)));
-  return status;
+EngineStats EngineLoop::StatsWithInbox() const {
+  EngineStats stats = stats_;
+  stats.waiting += static_cast<int32_t>(inbox_.size());
+  for (const auto& sequence : inbox_)
+    ++stats.waiting_by_priority[static_cast<int>(sequence->priority())];
+  return stats;
 }
 
 EngineStats EngineLoop::stats() const {
   std::lock_guard lock(mutex_);
-  EngineStats stats = stats_;
-  stats.waiting += static_cast<int32_t>(inbox_.size());
-  return stats;
+  return StatsWithInbox();
 }
 
 // Moves new requests to the scheduler, first waiting for one if there is nothing to do. False at
@@ -161,9 +169,7 @@ bool EngineLoop::TakeInbox() {
   for (auto& sequence : inbox_) scheduler_.Enqueue(std::move(sequence));
   inbox_.clear();
   // With the inbox empty, these are all that stats() shows: a request is always somewhere.
-  stats_.waiting = scheduler_.waiting();
-  stats_.running = scheduler_.running();
-  scheduled_ = stats_.waiting + stats_.running;
+  PublishQueue();
   return !stopping_;
 }
 
@@ -179,7 +185,7 @@ void EngineLoop::Run() {
     const StepCounts counts = RunStep(scheduler_.Plan(now));
     scheduler_.Reap();
     Publish(counts, std::chrono::duration<double>(Clock::now() - now).count());
-    if (scheduler_.waiting() + scheduler_.running() == 0) awake.reset();
+    if (scheduler_.waiting().empty() && scheduler_.running() == 0) awake.reset();
   }
   RunBetweenSteps();
   scheduler_.EndAll(FinishReason::kCancelled, absl::OkStatus(), Clock::now());
@@ -203,20 +209,30 @@ StepCounts EngineLoop::RunStep(const std::vector<PlannedSlice>& plan) {
   return {};
 }
 
-void EngineLoop::Publish(const StepCounts& counts, double seconds) {
-  constexpr double kSmoothing = 0.2;
-  std::lock_guard lock(mutex_);
-  const int32_t left = scheduler_.waiting() + scheduler_.running();
-  if (const int32_t n_ended = scheduled_ - left; n_ended > 0) {
-    const Clock::time_point now = Clock::now();
-    const double each_s = std::chrono::duration<double>(now - last_end_).count() / n_ended;
-    seconds_per_request_ += kSmoothing * (each_s - seconds_per_request_);
-    last_end_ = now;
-  }
-  scheduled_ = left;
+// REQUIRES: mutex_ is held.
+void EngineLoop::PublishQueue() {
+  stats_.waiting_by_priority = scheduler_.waiting().by_priority();
+  stats_.waiting = scheduler_.waiting().size();
   stats_.running = scheduler_.running();
-  stats_.waiting = scheduler_.waiting();
+  scheduled_ = stats_.waiting + stats_.running;
+}
+
+void EngineLoop::Publish(const StepCounts& counts, double seconds) {
+  std::lock_guard lock(mutex_);
+  const Clock::time_point now = Clock::now();
+  const int32_t before = scheduled_;
+  PublishQueue();
+  queue_bound_.NoteStep(before - scheduled_, stats_.waiting, now);
+  constexpr auto kTellEvery = std::chrono::milliseconds(10);
+  if (stats_.waiting > 0 && now - places_told_ >= kTellEvery) {
+    scheduler_.TellPlaces(queue_bound_.seconds_each(now));
+    places_told_ = now;
+  }
   stats_.kv_pages_used = pages_.used();
+  stats_.kv_pages_cached = pages_.idle();
+  stats_.evicted_pages = prefix_cache_.evicted();
+  stats_.preemptions = scheduler_.preemptions();
+  stats_.cached_prompt_tokens = scheduler_.cached_prompt_tokens();
   stats_.routed_pairs = runner_.routing().pairs().all;
   stats_.hot_pairs = runner_.routing().pairs().hot;
   if (parts_.adaptation != nullptr) stats_.adaptation = parts_.adaptation->stats();
@@ -231,44 +247,6 @@ void EngineLoop::Publish(const StepCounts& counts, double seconds) {
   }
   stats_.prompt_tokens += counts.prompt_tokens;
   stats_.generated_tokens += counts.generated_tokens;
-}
-
-namespace {
-
-// The events of one generation, merged. Shared between the caller and the engine's thread.
-struct Merged {
-  GenerationEvent whole;
-  std::promise<void> ended;
-
-  void Add(const GenerationEvent& event) {
-    whole.tokens.insert(whole.tokens.end(), event.tokens.begin(), event.tokens.end());
-    whole.text += event.text;
-    whole.usage = event.usage;
-    if (!event.finish) return;
-    whole.finish = event.finish;
-    whole.stop_string = event.stop_string;
-    whole.status = event.status;
-  }
-};
-
-}  // namespace
-
-absl::StatusOr<GenerationEvent> RunToEnd(Engine& engine, GenerationRequest request) {
-  const auto merged = std::make_shared<Merged>();
-  auto forward = std::move(request.on_event);
-  request.on_event = [merged, forward](const GenerationEvent& event) {
-    merged->Add(event);
-    try {
-      if (forward) forward(event);
-    } catch (...) {
-      if (event.finish) merged->ended.set_value();
-      throw;
-    }
-    if (event.finish) merged->ended.set_value();
-  };
-  TANDEM_RETURN_IF_ERROR(engine.Submit(std::move(request)).status());
-  merged->ended.get_future().wait();
-  return std::move(merged->whole);
 }
 
 }  // namespace tandem

@@ -14,6 +14,8 @@
 #include "engine/hot_adaptation.h"
 #include "engine/kv_pages.h"
 #include "engine/model.h"
+#include "engine/prefix_cache.h"
+#include "engine/queue_bound.h"
 #include "engine/scheduler.h"
 #include "engine/step.h"
 
@@ -37,7 +39,7 @@ absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& options);
 
 class EngineLoop : public Engine {
  public:
-  // Uses of `options`: max_step_tokens, max_sequences, max_queue.
+  // Uses of `options`: max_step_tokens, max_sequences, max_queue, prefix_cache.
   EngineLoop(EngineParts parts, const EngineOptions& options);
   // Ends what is in flight with kCancelled.
   ~EngineLoop() override;
@@ -58,18 +60,20 @@ class EngineLoop : public Engine {
 
  private:
   absl::Status PutIntoInbox(std::unique_ptr<Sequence> sequence);
-  absl::Status QueueFull() const;
+  EngineStats StatsWithInbox() const;
   bool TakeInbox();
   void RunBetweenSteps();
   void Run();
   StepCounts RunStep(const std::vector<PlannedSlice>& plan);
+  void PublishQueue();
   void Publish(const StepCounts& counts, double seconds);
 
   EngineParts parts_;
   const int64_t max_context_;
-  const int32_t max_sequences_, max_in_flight_;
+  const bool caches_prefixes_;
   std::vector<int32_t> end_ids_;
   KvPages pages_;
+  PrefixCache prefix_cache_;
   Scheduler scheduler_;
   StepRunner runner_;
 
@@ -82,8 +86,8 @@ class EngineLoop : public Engine {
   bool stopping_ = false;
   std::mt19937_64 seeds_{std::random_device{}()};
   EngineStats stats_;
-  double seconds_per_request_ = 1.0;  // between two ends of requests, smoothed
-  Clock::time_point last_end_ = Clock::now();
+  QueueBound queue_bound_;
+  Clock::time_point places_told_{};
 
   std::thread thread_;
 };

@@ -3,24 +3,36 @@
 // A step holds one row for every sequence that decodes, then prefill chunks. A prompt is always cut
 // at the same places, multiples of prefill_chunk from its start, whatever else runs: so a request
 // meets the same shapes, and gets the same bits, alone or in company. Chunks take turns, so a long
-// prompt does not hold up short ones.
+// prompt does not hold up short ones; who has a higher priority, then who was served least
+// (fair_shares.h), has the first turn.
 //
-// Pages: a sequence is admitted in order of arrival, takes the pages of its prompt, and one more
-// page each time it grows into it. It may claim up to what prompt + max_tokens need. An allocation
-// is granted only if afterwards all running sequences can still reach their claims one after
-// another (Dijkstra's banker); otherwise it waits: a request in the queue, a decoding one for some
-// steps. So pages are shared well when most answers stay far below their limit, nothing is ever
-// computed twice, and no set of requests can block itself. Not done yet: sharing of common
-// prefixes, priorities.
+// Admission is in the order of WaitQueue, and nobody overtakes the first in it. A prompt takes what
+// the prefix cache holds of it, and pages for the rest. While a running sequence computes pages
+// that a waiting one could share, that one waits for them, and its place is kept.
+//
+// Pages: a sequence takes one more page each time it grows into it. It may claim up to what prompt
+// + max_tokens need. An allocation is granted only if afterwards all running sequences can still
+// reach their claims one after another (page_banker.h); otherwise it waits: a request in the queue,
+// a decoding one for some steps. So pages are shared well when most answers stay far below their
+// limit, and no set of requests can block itself.
+//
+// Preemption: if a place or pages are missing for a request of higher priority, waiting or running,
+// then as few running ones of lower priority as suffice go back to the queue, lowest first, the one
+// admitted last first. Their pages stay in the prefix cache as long as there is room; what is gone
+// by the time of their return is computed again.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <deque>
+#include <functional>
 #include <memory>
 #include <vector>
 
-#include "engine/kv_pages.h"
+#include "engine/fair_shares.h"
+#include "engine/page_banker.h"
+#include "engine/prefix_cache.h"
 #include "engine/sequence.h"
+#include "engine/wait_queue.h"
 
 namespace tandem {
 
@@ -36,39 +48,85 @@ struct PlannedSlice {
 
 class Scheduler {
  public:
-  // `pages` must outlive the scheduler.
-  Scheduler(SchedulerOptions options, KvPages& pages) : options_(options), pages_(pages) {}
+  // Copies a page of the latent cache over another one.
+  using CopyPage = std::function<void(int32_t from, int32_t to)>;
+
+  // `cache` must outlive the scheduler.
+  Scheduler(SchedulerOptions options, PrefixCache& cache, CopyPage copy_page)
+      : options_(options),
+        cache_(cache),
+        copy_page_(std::move(copy_page)),
+        banker_(cache.pages().total()) {}
   ~Scheduler() { TANDEM_CHECK(running_.empty(), "all sequences end before the scheduler"); }
 
-  // REQUIRES: its largest claim fits into an empty cache.
-  void Enqueue(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+  // REQUIRES: its largest claim fits into an empty cache; its number is larger than those before.
+  void Enqueue(std::unique_ptr<Sequence> sequence);
 
   // Ends those that are cancelled or late, waiting or running, and frees what they held.
   void EndInterrupted(Clock::time_point now);
   // Ends all with this report, and frees everything.
   void EndAll(FinishReason reason, const absl::Status& status, Clock::time_point now);
-  // Forgets running sequences that have ended; their pages become free.
+  // After a step: what it computed is known to the prefix cache. Running sequences that have ended
+  // are forgotten; their pages become free.
   void Reap();
 
   // Admits what fits, then plans one step and allocates its pages. Empty only if nothing waits and
   // nothing runs. The slices stay valid until Reap().
   std::vector<PlannedSlice> Plan(Clock::time_point now);
 
-  int32_t waiting() const { return static_cast<int32_t>(waiting_.size()); }
+  // Tells those that wait their places, at so many seconds per admission.
+  void TellPlaces(double seconds_each);
+
+  const WaitQueue& waiting() const { return waiting_; }
   int32_t running() const { return static_cast<int32_t>(running_.size()); }
+  int64_t preemptions() const { return preemptions_; }
+  int64_t cached_prompt_tokens() const { return cached_prompt_tokens_; }
 
  private:
+  struct Running {
+    std::unique_ptr<Sequence> sequence;
+    uint64_t admission;  // a running number
+    // Its turn for prefill: its own, or that of one who waits for what it computes.
+    Priority turn_priority = Priority::kBatch;
+    double turn_served = 0;
+    bool had_turn = false;
+  };
+  // The pages that a sequence, running or waiting, would hold if it got what it wants.
+  struct Wanted {
+    Sequence* sequence;
+    std::span<const int32_t> pages;
+    int64_t more;
+    int32_t kept_places;  // for others; a running sequence needs no place
+  };
+
+  // scheduler_admission.cpp
   void Admit(Clock::time_point now);
-  bool GrantPages(Sequence& sequence, int64_t tokens);
-  bool IsSafe(int64_t free) const;
+  Running* LeaderOf(const Sequence& waiting);
+  bool AdmitIfFits(Sequence* next, int32_t kept_places, Clock::time_point now);
+  void Start(Sequence& sequence, PrefixMatch match, Clock::time_point now);
+  bool MakeRoom(const Wanted& wanted);
+  bool Fits(const Wanted& wanted, std::span<Sequence* const> without);
+  std::vector<Sequence*> LowerThan(Priority priority) const;
+  void Preempt(Sequence* victim);
+  bool IsRunning(const Sequence* sequence) const;
+
+  void BeginTurns();
+  void Leave(Sequence& sequence);
+  void LeaveShare(Sequence& sequence);
   void PlanDecode(std::vector<PlannedSlice>& plan);
   void PlanPrefill(std::vector<PlannedSlice>& plan);
   int32_t ChunkTokens(const Sequence& sequence) const;
 
   SchedulerOptions options_;
-  KvPages& pages_;
-  std::deque<std::unique_ptr<Sequence>> waiting_;   // in order of arrival
-  std::vector<std::unique_ptr<Sequence>> running_;  // in order of turn for prefill
+  PrefixCache& cache_;
+  CopyPage copy_page_;
+  PageBanker banker_;
+  std::array<FairShares, kPriorities> shares_;
+  WaitQueue waiting_;
+  std::vector<Running> running_;  // in order of turn for prefill
+  std::vector<PageHolder> holders_;
+  uint64_t admissions_ = 0;
+  int64_t preemptions_ = 0, cached_prompt_tokens_ = 0;
 };
 
 }  // namespace tandem

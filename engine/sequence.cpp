@@ -30,7 +30,7 @@ Sequence::Sequence(GenerationRequest request, uint64_t seed, const Tokenizer& to
       seed_(seed),
       handle_(std::move(handle)) {
   ids_ = std::move(request_.prompt_ids);
-  prompt_tokens_ = static_cast<int32_t>(ids_.size());
+  prompt_tokens_ = fill_tokens_ = static_cast<int32_t>(ids_.size());
   max_cached_ = static_cast<int32_t>(max_ids_ - 1);  // the last token is never fed back
 }
 
@@ -42,8 +42,31 @@ Sequence::Sequence(std::vector<int32_t> ids, const Tokenizer& tokenizer,
       prompt_tokens_(static_cast<int32_t>(ids_.size())),
       max_ids_(prompt_tokens_),
       max_cached_(prompt_tokens_),
+      fill_tokens_(prompt_tokens_),
       on_scored_(std::move(on_scored)) {
   score_.scores.push_back({ids_[0], 0, {}});
+}
+
+void Sequence::Admitted(const PrefixMatch& match, Clock::time_point now) {
+  const bool first_time = admitted_ == Clock::time_point{};
+  if (first_time) admitted_ = now;
+  if (first_time && match.fork) {
+    constexpr ptrdiff_t kShownTokens = 10;
+    const auto from = ids_.begin() + match.fork->position;
+    divergence_ = {match.fork->position,
+                   match.fork->cached,
+                   {from, from + std::min(kShownTokens, ids_.end() - from)}};
+  }
+  const int32_t known = std::min(match.tokens(), prompt_tokens_);
+  cached_prompt_tokens_ += std::max(0, known - most_cached_);
+  AddCached(match.tokens());
+  set_place({});
+}
+
+void Sequence::Preempted() {
+  cached_ = 0;
+  fill_tokens_ = static_cast<int32_t>(ids_.size());
+  if (scoring()) score_.scores.resize(1);  // they come anew with the rows
 }
 
 std::optional<FinishReason> Sequence::Interrupted(Clock::time_point now) const {
@@ -83,6 +106,7 @@ void Sequence::Accept(GeneratedToken token, Clock::time_point now) {
 }
 
 void Sequence::End(FinishReason reason, absl::Status status, Clock::time_point now) {
+  failed_ = reason == FinishReason::kError;
   if (scoring()) {
     ended_ = true;
     score_.status = std::move(status);
@@ -105,12 +129,14 @@ void Sequence::EndScoring() {
 void Sequence::FillUsage(GenerationEvent& event, Clock::time_point now) const {
   Usage& usage = event.usage;
   usage.prompt_tokens = prompt_tokens_;
+  usage.cached_tokens = cached_prompt_tokens_;
   usage.completion_tokens = static_cast<int32_t>(step());
   const bool admitted = admitted_ != Clock::time_point{};
   const bool answered = first_token_ != Clock::time_point{};
   usage.queue_s = Seconds(submitted_, admitted ? admitted_ : now);
   if (admitted) usage.prefill_s = Seconds(admitted_, answered ? first_token_ : now);
   if (answered) usage.decode_s = Seconds(first_token_, now);
+  if (event.finish) event.divergence = divergence_;
 }
 
 void Sequence::Report(GenerationEvent event) {

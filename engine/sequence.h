@@ -4,6 +4,7 @@
 // is shared with the caller.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -13,6 +14,8 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/fair_shares.h"
+#include "engine/prefix_cache.h"
 #include "engine/sampler.h"
 #include "engine/text/text_stream.h"
 
@@ -64,15 +67,39 @@ class Sequence {
   int32_t prompt_tokens() const { return prompt_tokens_; }
   int32_t cached() const { return cached_; }
   int32_t max_cached() const { return max_cached_; }  // the most tokens it may ever have cached
-  bool prefilling() const { return cached_ < prompt_tokens_; }
+  // Tokens that have to be cached before the next one can be sampled: the prompt; after a
+  // preemption, what was generated too.
+  int32_t fill_tokens() const { return fill_tokens_; }
+  bool prefilling() const { return cached_ < fill_tokens_; }
+  // Rows of prefill that it has never been given yet.
+  int32_t tokens_to_serve() const { return std::max(0, fill_tokens_ - most_cached_); }
+  // Of the next `tokens` rows those that are not computed for a second time.
+  int32_t NewTokens(int32_t tokens) const { return std::max(0, cached_ + tokens - most_cached_); }
   bool ended() const { return ended_; }
+  bool failed() const { return failed_; }  // ended by an error: what it computed last may be wrong
   std::vector<int32_t>& pages() { return pages_; }
   const std::vector<int32_t>& pages() const { return pages_; }
-  void Admitted(Clock::time_point now) { admitted_ = now; }
+  PrefixChain& chain() { return chain_; }
+  const PrefixChain& chain() const { return chain_; }
+  void set_chain(PrefixChain chain) { chain_ = std::move(chain); }
+  std::span<const int32_t> ids() const { return ids_; }
+
+  // It runs from now on; what `match` found is in its pages.
+  void Admitted(const PrefixMatch& match, Clock::time_point now);
+  // Its pages are taken; it goes back to the queue, and later on where it was.
+  void Preempted();
   // Requests are numbered as the engine takes them.
   uint64_t number() const { return number_; }
   void set_number(uint64_t number) { number_ = number; }
   const std::string& label() const { return request_.label; }
+  Priority priority() const { return request_.priority; }
+  const std::string& fair_share() const { return request_.fair_share; }
+  FairShare* share() const { return share_; }
+  void set_share(FairShare* share) { share_ = share; }
+  void set_place(const QueuePlace& place) {
+    if (handle_) handle_->set_place(place);
+  }
+  int32_t cached_prompt_tokens() const { return cached_prompt_tokens_; }
 
   // Why it should not go on, if so: cancelled or too late.
   std::optional<FinishReason> Interrupted(Clock::time_point now) const;
@@ -82,7 +109,10 @@ class Sequence {
   std::span<const int32_t> NextIds(int32_t tokens) const {
     return {ids_.data() + cached_, static_cast<size_t>(tokens)};
   }
-  void AddCached(int32_t tokens) { cached_ += tokens; }
+  void AddCached(int32_t tokens) {
+    cached_ += tokens;
+    most_cached_ = std::max(most_cached_, cached_);
+  }
   bool scoring() const { return on_scored_ != nullptr; }
   // Scoring: the id that the logits of row `position` should have predicted.
   int32_t IdAfter(int32_t position) const { return ids_[position + 1]; }
@@ -115,9 +145,14 @@ class Sequence {
   int64_t max_ids_;
   int32_t max_cached_;
   uint64_t seed_ = 0, number_ = 0;
-  int32_t cached_ = 0;
+  int32_t cached_ = 0, most_cached_ = 0;  // most: before it was preempted
+  int32_t fill_tokens_;
+  int32_t cached_prompt_tokens_ = 0;  // not computed for this request
   std::vector<int32_t> pages_;
-  bool ended_ = false;
+  PrefixChain chain_;
+  std::optional<CacheDivergence> divergence_;
+  FairShare* share_ = nullptr;
+  bool ended_ = false, failed_ = false;
   std::shared_ptr<GenerationHandle> handle_;  // null for a scoring
   std::function<void(ScoreResult)> on_scored_;
   ScoreResult score_;

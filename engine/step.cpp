@@ -72,8 +72,8 @@ absl::Status StepRunner::Forward(const std::vector<PlannedSlice>& plan) {
     slices_.push_back({first_row, tokens, begin, sequence->pages()});
     const Phase phase = sequence->prefilling() ? Phase::kPrefill : Phase::kDecode;
     routed_rows_.insert(routed_rows_.end(), tokens, {sequence->number(), sequence->label(), phase});
-    // Scoring wants every row but the very last; a generation only the row behind the prompt.
-    const bool reaches_end = end >= sequence->prompt_tokens();
+    // Scoring wants every row but the very last; a generation only the row behind what is filled.
+    const bool reaches_end = end >= sequence->fill_tokens();
     const int32_t wanted_begin = sequence->scoring() ? begin : reaches_end ? end - 1 : end;
     const int32_t wanted_end = sequence->scoring() && reaches_end ? end - 1 : end;
     for (int32_t position = wanted_begin; position < wanted_end; ++position)

@@ -41,6 +41,8 @@ void EngineFlags::AddTo(CLI::App* sub, bool model_required) {
   sub->add_option("--max-queue", max_queue, "requests that may wait; more are refused")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
+  sub->add_flag("--no-prefix-cache", no_prefix_cache,
+                "compute every prompt anew, whatever was computed before");
   sub->add_flag("-q,--quiet", quiet, "no progress output");
 }
 
@@ -132,6 +134,7 @@ EngineOptions EngineFlags::ToOptions() const {
   options.max_step_tokens = max_step_tokens;
   options.max_sequences = max_sequences;
   options.max_queue = max_queue;
+  options.prefix_cache = !no_prefix_cache;
   options.show_progress = !quiet;
   return options;
 }

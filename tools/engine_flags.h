@@ -31,6 +31,7 @@ struct EngineFlags {
   int max_step_tokens = 512;
   int max_sequences = 64;
   int max_queue = 256;
+  bool no_prefix_cache = false;
   bool quiet = false;
   PlanFlags plan;
 

@@ -80,7 +80,12 @@ class FakeBackend : public DenseBackend {
     }
     return View<const float, 2>(logits_.data(), {static_cast<int64_t>(rows.size()), kFakeVocab});
   }
-  void CopyPage(int32_t, int32_t) override {}
+  void CopyPage(int32_t from, int32_t to) override {
+    const auto page = [&](int32_t number) {
+      return cache_.begin() + int64_t{number} * kPageTokens;
+    };
+    std::copy_n(page(from), kPageTokens, page(to));
+  }
   int64_t weight_bytes() const override { return 0; }
   int64_t kv_bytes() const override { return 0; }
   std::string description() const override { return "fake"; }

@@ -148,6 +148,7 @@ TEST_P(RealEngine, TellsWhatItRoutes) {
   ASSERT_TRUE(engine_->Observe(listener).ok());
   GenerationRequest request = Greedy(RandomPrompt(*engine_, 130, 3), 5);
   request.label = "poems";
+  request.cache_salt = "first";
   ASSERT_TRUE(RunToEnd(*engine_, request).ok());
   ASSERT_TRUE(engine_->StopObserving(listener.get()).ok());
   EXPECT_EQ(listener->rows[Phase::kPrefill], 130 * shape.moe_layers());
@@ -156,6 +157,7 @@ TEST_P(RealEngine, TellsWhatItRoutes) {
   EXPECT_EQ(std::ssize(listener->layers), shape.moe_layers());
   EXPECT_THAT(listener->labels, ::testing::ElementsAre("poems"));
   EXPECT_EQ(listener->sequences.size(), 1u);
+  request.cache_salt = "second";  // or most of it would come from the cache
   ASSERT_TRUE(RunToEnd(*engine_, request).ok());
   EXPECT_EQ(listener->steps, 6) << "it was asked not to listen any more";
   const EngineStats stats = RestingStats(*engine_);

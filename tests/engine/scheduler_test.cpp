@@ -2,91 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
 #include <random>
 
-#include "tests/engine/fake_backend.h"
+#include "tests/engine/scheduler_driver.h"
 
 namespace tandem {
 namespace {
 
-using testing::FakeTokenizer;
-using testing::kFakeEnd;
-
-// Drives a scheduler without any model: every sampled token is `7`.
-class Driver {
- public:
-  Driver(SchedulerOptions options, int64_t kv_pages)
-      : pages_(kv_pages), scheduler_(options, pages_) {}
-  ~Driver() { scheduler_.EndAll(FinishReason::kCancelled, absl::OkStatus(), Clock::now()); }
-
-  struct Outcome {
-    std::optional<FinishReason> finish;
-    int tokens = 0;
-    int admitted_at_step = -1;
-    std::vector<int32_t> chunks;
-  };
-
-  // Returns the number of the request.
-  int Add(int32_t prompt_tokens, int32_t max_tokens, int64_t context = 100000,
-          std::optional<Clock::time_point> deadline = {}) {
-    const int number = static_cast<int>(outcomes_.size());
-    outcomes_.emplace_back();
-    GenerationRequest request;
-    request.prompt_ids.assign(prompt_tokens, 3);
-    request.max_tokens = max_tokens;
-    request.deadline = deadline;
-    request.on_event = [this, number](const GenerationEvent& event) {
-      outcomes_[number].tokens += static_cast<int>(event.tokens.size());
-      if (event.finish) outcomes_[number].finish = event.finish;
-    };
-    handles_.push_back(std::make_shared<GenerationHandle>());
-    auto sequence = std::make_unique<Sequence>(
-        std::move(request), 1, tokenizer_, Sequence::Limits{context, {kFakeEnd}}, handles_.back());
-    numbers_[sequence.get()] = number;
-    scheduler_.Enqueue(std::move(sequence));
-    return number;
-  }
-
-  // One step; returns the requests with a row in it, decoding ones first as planned.
-  std::vector<int> Step() {
-    const Clock::time_point now = Clock::now();
-    scheduler_.EndInterrupted(now);
-    std::vector<int> order;
-    rows_ = prefill_rows_ = 0;
-    for (const auto& [sequence, tokens] : scheduler_.Plan(now)) {
-      const int number = numbers_.at(sequence);
-      order.push_back(number);
-      Outcome& outcome = outcomes_[number];
-      if (outcome.admitted_at_step < 0) outcome.admitted_at_step = steps_;
-      rows_ += tokens;
-      if (sequence->prefilling()) {
-        prefill_rows_ += tokens;
-        outcome.chunks.push_back(tokens);
-      }
-      EXPECT_LE(PagesFor(sequence->cached() + tokens),
-                static_cast<int64_t>(sequence->pages().size()));
-      sequence->AddCached(tokens);
-      if (!sequence->prefilling()) sequence->Accept({7, 0, {}}, now);
-    }
-    scheduler_.Reap();
-    ++steps_;
-    return order;
-  }
-  void RunAll(int most_steps = 100000) {
-    while (scheduler_.running() + scheduler_.waiting() > 0 && --most_steps > 0) Step();
-    ASSERT_GT(most_steps, 0) << "the scheduler does not come to an end";
-    EXPECT_EQ(pages_.used(), 0);
-  }
-
-  FakeTokenizer tokenizer_;
-  KvPages pages_;
-  Scheduler scheduler_;
-  std::vector<Outcome> outcomes_;
-  std::vector<std::shared_ptr<GenerationHandle>> handles_;
-  std::map<const Sequence*, int> numbers_;
-  int steps_ = 0, rows_ = 0, prefill_rows_ = 0;
-};
+using Driver = testing::SchedulerDriver;
 
 TEST(Scheduler, PromptsAreCutAtTheSamePlacesWhateverElseRuns) {
   for (int others : {0, 1, 7}) {
@@ -117,7 +40,7 @@ TEST(Scheduler, AStepStaysWithinItsBudget) {
   Driver driver({.prefill_chunk = 100, .max_sequences = 8}, 1000);
   std::mt19937 random(3);
   for (int i = 0; i < 60; ++i) driver.Add(1 + random() % 250, 1 + random() % 30);
-  while (driver.scheduler_.running() + driver.scheduler_.waiting() > 0) {
+  while (driver.scheduler_.running() + driver.scheduler_.waiting().size() > 0) {
     driver.Step();
     ASSERT_LE(driver.prefill_rows_, 100);
     ASSERT_LE(driver.rows_, 108);
