@@ -27,10 +27,13 @@ class BothServers final : public Server {
         constraints_(ConstraintCompiler::Create(engine.tokenizer(), engine.config().eos_ids)),
         metrics_(std::make_shared<Metrics>(engine, ServerAbout{TANDEM_VERSION, options_.model_name},
                                            [this] { return admission_.open(); })),
+        observers_(options_.observers),
         live_(engine, options_.model_name, [this] { return admission_.open(); }),
-        context_{engine,        gate_,   *constraints_,       options_.limits,
-                 intake_,       writer_, options_.model_name, options_.policy,
-                 &options_.keys} {}
+        context_{engine,         gate_,      *constraints_,       options_.limits,
+                 intake_,        writer_,    options_.model_name, options_.policy,
+                 &options_.keys, &observers_} {
+    observers_.push_back(metrics_);
+  }
   ~BothServers() override { Shutdown(0ms); }
 
   absl::Status Start();
@@ -50,6 +53,7 @@ class BothServers final : public Server {
   Gate gate_;
   std::unique_ptr<ConstraintCompiler> constraints_;
   const std::shared_ptr<Metrics> metrics_;
+  std::vector<std::shared_ptr<RequestObserver>> observers_;
   LiveView live_;
   WorkQueue intake_{2};
   WorkQueue writer_{1};
@@ -79,7 +83,7 @@ absl::Status BothServers::Start() {
   http.max_unread_bytes = options_.limits.max_unread_bytes;
   http.times = options_.http_times;
   TANDEM_ASSIGN_OR_RETURN(
-      http_, HttpServer::Start(http, MakeRoutes(), options_.keys, intake_, options_.observers));
+      http_, HttpServer::Start(http, MakeRoutes(), options_.keys, intake_, observers_));
   return absl::OkStatus();
 }
 

@@ -4,10 +4,13 @@
 
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "engine/constrain/answer_rules.h"
 #include "engine/engine.h"
 #include "service/access/gate.h"
+#include "service/access/request_log.h"
 #include "service/api/chat_call.h"
 #include "service/limits.h"
 #include "service/work_queue.h"
@@ -32,6 +35,7 @@ struct ServiceContext {
   std::string model_name;
   PromptPolicy policy;
   const ApiKeys* keys = nullptr;
+  const std::vector<std::shared_ptr<RequestObserver>>* observers = nullptr;
 };
 
 class ChatRun {
@@ -58,7 +62,6 @@ absl::StatusOr<std::shared_ptr<ChatRun>> StartChat(const ServiceContext& service
 absl::StatusOr<RenderedChat> RenderPrompt(const ServiceContext& service, const ChatPrompt& prompt);
 
 // Of a finished run, into its log: usage, finish, divergence.
-struct RequestLog;
 void NoteEnd(const ChatUpdate& update, RequestLog& log);
 
 }  // namespace tandem

@@ -20,6 +20,7 @@
 #include "service/api/chat_run.h"
 #include "service/grpc/answers.h"
 #include "service/grpc/call_context.h"
+#include "service/grpc/call_log.h"
 #include "service/limits.h"
 #include "service/work_queue.h"
 
@@ -41,8 +42,8 @@ class AnswerStream final : public grpc::ServerWriteReactor<Event>,
 
   // The stream owns itself until gRPC is done with it. `prepare` runs on an intake thread.
   static AnswerStream* Start(const ServiceContext& service, grpc::CallbackServerContext* context,
-                             Prepare prepare) {
-    auto stream = std::shared_ptr<AnswerStream>(new AnswerStream(service, context));
+                             const char* method, Prepare prepare) {
+    auto stream = std::shared_ptr<AnswerStream>(new AnswerStream(service, context, method));
     stream->self_ = stream;
     service.intake.Post([stream, prepare = std::move(prepare)] { stream->Submit(prepare); });
     return stream.get();
@@ -64,22 +65,25 @@ class AnswerStream final : public grpc::ServerWriteReactor<Event>,
   }
 
   void OnDone() override {
+    log_.Tell();
     std::shared_ptr<AnswerStream> self;
     std::lock_guard lock(mutex_);
     self = std::move(self_);  // destroyed after the lock: declared before it
   }
 
  private:
-  AnswerStream(const ServiceContext& service, grpc::CallbackServerContext* context)
-      : service_(service), context_(context) {}
+  AnswerStream(const ServiceContext& service, grpc::CallbackServerContext* context,
+               const char* method)
+      : service_(service), context_(context), log_(service, *context, method) {}
 
   void Submit(const Prepare& prepare) {
     if (Cancelled()) return End(absl::CancelledError("the client left"));
     absl::StatusOr<StreamJob<Event>> job = prepare();
     if (!job.ok()) return End(job.status());
+    log_.NoteTags(job->tags);
     encode_ = std::move(job->encode);
     auto run = StartChat(
-        service_, std::move(job->call), CallerOf(*context_, *service_.keys), job->tags,
+        service_, std::move(job->call), log_.caller(), job->tags,
         [stream = this->shared_from_this()](const ChatUpdate& u) { return stream->OnUpdate(u); });
     if (!run.ok()) return End(run.status());
     {
@@ -91,6 +95,7 @@ class AnswerStream final : public grpc::ServerWriteReactor<Event>,
   }
 
   bool OnUpdate(const ChatUpdate& update) {
+    log_.NoteUpdate(update);
     pending_bytes_ += Merge(update, pending_);
     if (pending_bytes_ > service_.limits.max_unread_bytes) overflowed_ = true;
     if (!writing_) {
@@ -138,7 +143,10 @@ class AnswerStream final : public grpc::ServerWriteReactor<Event>,
     return absl::CancelledError("the request was cancelled");
   }
 
-  void End(const absl::Status& status) { this->Finish(ToGrpcStatus(status, context_)); }
+  void End(const absl::Status& status) {
+    log_.NoteStatus(status);
+    this->Finish(ToGrpcStatus(status, context_));
+  }
 
   // Nothing is written any more: `writing_` stays true.
   void EndWith(const Event& last, const absl::Status& status) {
@@ -147,6 +155,7 @@ class AnswerStream final : public grpc::ServerWriteReactor<Event>,
       run_ = nullptr;
     }
     if (!SaysSomething(last)) return End(status);
+    log_.NoteStatus(status);
     this->StartWriteAndFinish(&last, grpc::WriteOptions(), ToGrpcStatus(status, context_));
   }
 
@@ -157,6 +166,7 @@ class AnswerStream final : public grpc::ServerWriteReactor<Event>,
 
   const ServiceContext& service_;
   grpc::CallbackServerContext* const context_;
+  CallLog log_;
   std::function<Event(const ChatUpdate&)> encode_;
 
   // The writer's.

@@ -35,7 +35,8 @@ grpc::ServerWriteReactor<v1::GenerateEvent>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   using Job = StreamJob<v1::GenerateEvent>;
   return AnswerStream<v1::GenerateEvent>::Start(
-      context_, context, [this, context, request]() -> absl::StatusOr<Job> {
+      context_, context, "/tandem.v1.Inference/Generate",
+      [this, context, request]() -> absl::StatusOr<Job> {
         const Tokenizer& tokenizer = context_.engine.tokenizer();
         Job job;
         TANDEM_ASSIGN_OR_RETURN(job.call, ToChatCall(*request, tokenizer, context_.limits));
@@ -52,7 +53,8 @@ grpc::ServerWriteReactor<v1::ChatEvent>* InferenceService::Chat(
     grpc::CallbackServerContext* context, const v1::ChatRequest* request) {
   using Job = StreamJob<v1::ChatEvent>;
   return AnswerStream<v1::ChatEvent>::Start(
-      context_, context, [this, context, request]() -> absl::StatusOr<Job> {
+      context_, context, "/tandem.v1.Inference/Chat",
+      [this, context, request]() -> absl::StatusOr<Job> {
         const Tokenizer& tokenizer = context_.engine.tokenizer();
         Job job;
         TANDEM_ASSIGN_OR_RETURN(job.call, ToChatCall(*request, tokenizer, context_.limits));
@@ -66,18 +68,25 @@ grpc::ServerWriteReactor<v1::ChatEvent>* InferenceService::Chat(
 }
 
 grpc::ServerUnaryReactor* InferenceService::RunUnary(grpc::CallbackServerContext* context,
+                                                     const char* method,
                                                      std::function<absl::Status()> work) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto finish =
+      [=, log = std::make_shared<CallLog>(context_, *context, method)](const absl::Status& status) {
+        log->NoteStatus(status);
+        log->Tell();
+        reactor->Finish(ToGrpcStatus(status, context));
+      };
   auto ticket = admission_.Enter();
   if (!ticket.ok()) {
-    reactor->Finish(ToGrpcStatus(ticket.status(), context));
+    finish(ticket.status());
     return reactor;
   }
   auto held = std::make_shared<Admission::Ticket>(*std::move(ticket));
   context_.intake.Post([=, work = std::move(work)] {
     const absl::Status status = work();
     held->Release();  // before the client knows, so that its next call finds the place free
-    reactor->Finish(ToGrpcStatus(status, context));
+    finish(status);
   });
   return reactor;
 }
@@ -85,13 +94,15 @@ grpc::ServerUnaryReactor* InferenceService::RunUnary(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
                                                      const v1::TokenizeRequest* request,
                                                      v1::TokenizeResponse* response) {
-  return RunUnary(context, [=, this] { return Tokenize(*request, *response); });
+  return RunUnary(context, "/tandem.v1.Inference/Tokenize",
+                  [=, this] { return Tokenize(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
                                                        const v1::DetokenizeRequest* request,
                                                        v1::DetokenizeResponse* response) {
-  return RunUnary(context, [=, this] { return Detokenize(*request, *response); });
+  return RunUnary(context, "/tandem.v1.Inference/Detokenize",
+                  [=, this] { return Detokenize(*request, *response); });
 }
 
 absl::Status InferenceService::Tokenize(const v1::TokenizeRequest& request,

@@ -31,7 +31,7 @@ class InferenceService final : public v1::Inference::CallbackService {
 
  private:
   // Admits the call and runs `work` on an intake thread.
-  grpc::ServerUnaryReactor* RunUnary(grpc::CallbackServerContext* context,
+  grpc::ServerUnaryReactor* RunUnary(grpc::CallbackServerContext* context, const char* method,
                                      std::function<absl::Status()> work);
   absl::Status Tokenize(const v1::TokenizeRequest& request, v1::TokenizeResponse& response);
   absl::Status Detokenize(const v1::DetokenizeRequest& request, v1::DetokenizeResponse& response);
