@@ -37,7 +37,7 @@ std::string GrammarLiteral(std::string_view bytes) {
       literal += '\\';
       literal += static_cast<char>(c);
     } else if (c < 0x20 || c == 0x7f) {
-      literal += "\\x";
+      literal += "\\u00";
       literal += kHex[c >> 4];
       literal += kHex[c & 15];
     } else {

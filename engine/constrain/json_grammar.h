@@ -10,7 +10,7 @@
 
 namespace tandem {
 
-inline constexpr int kMaxBlanks = 32;  // a line break and an indentation of 31
+inline constexpr int kMaxBlanks = 24;  // a line break and an indentation of 23
 
 // The rules that all grammars share: json_value, json_object, json_array, json_string, json_number,
 // json_ws and what they use. Rules of a grammar's own must not begin with "json_".

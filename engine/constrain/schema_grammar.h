@@ -1,4 +1,9 @@
 // A JSON schema -> the EBNF of a grammar whose every text is valid against it.
+//
+// The dialect is docs/operations.md's ("Constrained output"). What the grammar cannot hold is an
+// error, never left out: keywords that say nothing about validity and unknown ones are ignored.
+// Objects have their properties in the order of the schema, and none that it does not name unless
+// it says which ("additionalProperties") or names none at all.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -10,16 +15,24 @@
 
 namespace tandem {
 
-enum class SchemaRoot { kAny, kObject };
-
-// What is left of the limits, for all schemas of one answer.
+// What all schemas of one answer have used up.
 struct SchemaBudget {
   explicit SchemaBudget(const GrammarLimits& limits) : limits(limits) {}
-  const GrammarLimits& limits;
-};
 
+  const GrammarLimits& limits;
+  int64_t schema_bytes = 0;
+  int32_t nodes = 0, enum_values = 0;
+  int32_t literal_bytes = 0;  // of enums, constants and property names
+  int32_t state_cost = 0;     // of patterns and lengths: see pattern_grammar.h
+};
+inline constexpr int32_t kMaxLiteralBytes = 64 << 10;  // measured: compiles in 2 s
+inline constexpr int32_t kMaxStateCost = 500;          // the same
+
+enum class SchemaRoot { kAny, kObject };
+
+// Errors: INVALID_ARGUMENT, beginning with `what` and the place in the schema.
 absl::StatusOr<std::string> SchemaGrammar(const nlohmann::ordered_json& schema,
-                                          std::string_view what, SchemaRoot root,
+                                          const std::string& what, SchemaRoot root,
                                           SchemaBudget& budget);
 
 }  // namespace tandem
