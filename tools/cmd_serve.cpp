@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "service/server.h"
 #include "tools/command.h"
+#include "tools/config_file.h"
 #include "tools/engine_flags.h"
 #include "tools/interrupts.h"
 #include "tools/serve_flags.h"
@@ -69,7 +70,9 @@ void AddServe(Commands& commands) {
       "  tandem serve /models/kimi-k2.6\n"
       "  tandem serve tools/demo/model --grpc off --http 127.0.0.1:0\n"
       "  tandem serve k2 --http 0.0.0.0:8443 --keys keys --tls-cert cert.pem --tls-key key.pem\n"
-      "  tandem serve k2 --config /etc/tandem/serve.toml");
+      "  tandem serve --config /etc/tandem/tandem.toml     keys: names of flags, and model\n"
+      "  (docs/operations.md, tools/deploy/tandem.toml)");
+  TakeConfigFile(sub);
   options->engine.AddTo(sub);
   options->engine.AddPlanTo(sub);
   options->serve.AddTo(sub);
