@@ -36,7 +36,9 @@ void ShowProgress(int64_t done, int64_t prompts) {
 }
 
 absl::StatusOr<ExpertProfile> RecordHere(const Options& options) {
-  TANDEM_ASSIGN_OR_RETURN(const auto engine, Engine::Create(options.engine.ToOptions()));
+  EngineOptions engine_options = options.engine.ToOptions();
+  engine_options.prefix_cache = false;  // every prompt counts, whatever it has in common
+  TANDEM_ASSIGN_OR_RETURN(const auto engine, Engine::Create(engine_options));
   TANDEM_ASSIGN_OR_RETURN(const ChatStyle style,
                           ChatStyleOfFolder(options.engine.model, engine->tokenizer()));
   TANDEM_ASSIGN_OR_RETURN(const std::vector<Prompt> prompts,

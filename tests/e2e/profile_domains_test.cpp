@@ -41,6 +41,7 @@ class ProfileDomains : public testing::Test {
   static void SetUpTestSuite() {
     EngineOptions options;
     options.model_dir = DemoFolder() + "/model";
+    options.prefix_cache = false;
     auto engine = Engine::Create(options);
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);

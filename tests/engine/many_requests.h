@@ -31,6 +31,42 @@ inline EngineStats RestingStats(const Engine& engine) {
   return stats;
 }
 
+// Submits a request; the future has all its events in one.
+inline std::future<GenerationEvent> Start(Engine& engine, GenerationRequest request) {
+  struct Shared {
+    GenerationEvent whole;
+    std::promise<GenerationEvent> ended;
+  };
+  const auto shared = std::make_shared<Shared>();
+  request.on_event = [shared](const GenerationEvent& event) {
+    GenerationEvent whole = event;
+    whole.tokens = std::move(shared->whole.tokens);
+    whole.tokens.insert(whole.tokens.end(), event.tokens.begin(), event.tokens.end());
+    whole.text = shared->whole.text + event.text;
+    shared->whole = std::move(whole);
+    if (event.finish) shared->ended.set_value(shared->whole);
+  };
+  EXPECT_TRUE(engine.Submit(std::move(request)).ok());
+  return shared->ended.get_future();
+}
+
+// Runs a request that is submitted between two steps while `places` sequences run, so that it finds
+// no place. False if everything ended first.
+inline bool RunWhenFull(Engine& engine, int32_t places, const GenerationRequest& request) {
+  std::future<GenerationEvent> answer;
+  for (bool idle = false; !answer.valid();) {
+    if (idle) return false;
+    EXPECT_TRUE(engine
+                    .BetweenSteps([&] {
+                      const EngineStats stats = engine.stats();
+                      idle = stats.running + stats.waiting == 0;
+                      if (stats.running >= places) answer = Start(engine, request);
+                    })
+                    .ok());
+  }
+  return answer.get().finish == FinishReason::kLength;
+}
+
 struct Outcome {
   std::vector<int32_t> ids;
   FinishReason finish;

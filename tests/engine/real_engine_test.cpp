@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <future>
 #include <map>
 #include <random>
 #include <set>
@@ -97,6 +98,55 @@ TEST_P(RealEngine, ManyRequestsEqualTheirSingleRuns) {
 #else
   (void)before;
 #endif
+}
+
+void ExpectSameBits(const GenerationEvent& got, const GenerationEvent& expected) {
+  EXPECT_EQ(Ids(got), Ids(expected));
+  for (size_t t = 0; t < std::min(got.tokens.size(), expected.tokens.size()); ++t)
+    ASSERT_EQ(got.tokens[t].logprob, expected.tokens[t].logprob) << "token " << t;
+}
+
+// Turns of one conversation: the next prompt is the last one, its answer and something new.
+TEST_P(RealEngine, SameBitsWithAndWithoutThePrefixCache) {
+  options_.prefix_cache = false;
+  const auto plain = *Engine::Create(options_);
+  std::vector<int32_t> conversation = RandomPrompt(*engine_, 100, 5);
+  for (int turn = 0; turn < 6; ++turn) {
+    GenerationRequest request = Greedy(conversation, 21);
+    request.sampling.top_logprobs = 0;
+    const auto expected = RunToEnd(*plain, request);
+    const auto got = RunToEnd(*engine_, request);
+    ExpectSameBits(*got, *expected);
+    EXPECT_EQ(expected->usage.cached_tokens, 0);
+    EXPECT_GE(got->usage.cached_tokens, turn == 0 ? 0 : std::ssize(conversation) - 11 - 8);
+    ExpectSameBits(*RunToEnd(*engine_, request), *expected);  // all of it is cached
+    for (const std::vector<int32_t>& more : {Ids(*got), RandomPrompt(*engine_, 10, 60 + turn)})
+      conversation.insert(conversation.end(), more.begin(), more.end());
+  }
+}
+
+TEST_P(RealEngine, SameBitsAfterPreemption) {
+  std::vector<GenerationRequest> requests;
+  std::vector<GenerationEvent> alone;
+  for (int i = 0; i < 4; ++i) {
+    GenerationRequest request = Greedy(RandomPrompt(*engine_, 60 + 20 * i, i), 80);
+    request.sampling.top_logprobs = 0;
+    request.priority = Priority::kBatch;
+    requests.push_back(request);
+    alone.push_back(*RunToEnd(*engine_, request));
+  }
+  options_.max_sequences = 2;
+  options_.kv_tokens = 64 * 7;  // so that cached pages go, too
+  const auto engine = *Engine::Create(options_);
+  std::vector<std::future<GenerationEvent>> answers;
+  for (const auto& request : requests) answers.push_back(testing::Start(*engine, request));
+  for (int i = 0; i < 6; ++i) {
+    GenerationRequest urgent = Greedy(RandomPrompt(*engine_, 150, 100 + i), 2);
+    urgent.priority = Priority::kInteractive;
+    EXPECT_TRUE(testing::RunWhenFull(*engine, 2, urgent)) << i;
+  }
+  for (size_t i = 0; i < requests.size(); ++i) ExpectSameBits(answers[i].get(), alone[i]);
+  EXPECT_GE(RestingStats(*engine).preemptions, 6);
 }
 
 TEST_P(RealEngine, ScoresAgreeWithGeneration) {
