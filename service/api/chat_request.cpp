@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/text/text_stream.h"
+#include "service/api/volatile_fields.h"
 
 namespace tandem {
 namespace {
@@ -86,7 +87,9 @@ absl::StatusOr<RenderedChat> RenderPrompt(const ServiceContext& service, const C
   ChatOptions options = prompt.options;
   TANDEM_ASSIGN_OR_RETURN(options.style,
                           ChatStyleFor(service.engine.config().model_type, tokenizer));
-  return RenderChat(tokenizer, prompt.messages, prompt.tools, options);
+  const auto cleaned =
+      service.policy.normalise_volatile ? WithoutVolatileFields(prompt.messages) : std::nullopt;
+  return RenderChat(tokenizer, cleaned ? *cleaned : prompt.messages, prompt.tools, options);
 }
 
 absl::StatusOr<PreparedChat> PrepareChat(const ServiceContext& service, ChatCall call,
