@@ -7,6 +7,8 @@
 #include "core/log.h"
 #include "service/access/gate.h"
 #include "service/admission.h"
+#include "service/api/anthropic_routes.h"
+#include "service/api/responses_routes.h"
 #include "service/grpc/grpc_server.h"
 #include "service/listen_address.h"
 #include "service/ops/ops_routes.h"
@@ -64,6 +66,8 @@ class BothServers final : public Server {
 
 RouteTable BothServers::MakeRoutes() {
   RouteTable routes;
+  AddAnthropicRoutes(routes, context_);
+  AddResponsesRoutes(routes, context_);
   AddOpsRoutes(routes, {*metrics_, live_, gate_, [this] { return !draining_; }});
   return routes;
 }
