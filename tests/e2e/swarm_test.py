@@ -131,7 +131,7 @@ class Swarm:
                    asyncio.create_task(self.ask(long, "family", "grandchild", "victim"))]
         await asyncio.sleep(0.5)
         status, _, answer = await fetch(self.port, "/api/task_cancel/family", {"agent": "victim"})
-        check(status == 200 and answer["cancelled"] == 2, f"{status} {answer}")
+        check(status == 200 and answer["cancelled_requests"] == 2, f"{status} {answer}")
         for victim in victims:
             check((await victim)[0] >= 400, "a cancelled request ends with an error")
         for sibling in good:
