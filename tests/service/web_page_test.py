@@ -6,7 +6,6 @@ as skipped.
 """
 import json
 import sys
-import tempfile
 import time
 import unittest
 
@@ -24,8 +23,7 @@ chromium = None
 
 def setUpModule():
     global chromium
-    scratch = tempfile.mkdtemp(prefix="tandem_web_page_")
-    chromium = browser.Browser(scratch)
+    chromium = browser.Browser(serving.scratch())
     PICTURES.mkdir(parents=True, exist_ok=True)
 
 
