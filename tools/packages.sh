@@ -5,6 +5,7 @@ PACKAGES_BUILD=(
   libhwloc-dev libnuma-dev                                                            # machine
   libboost-context-dev                                                                # emulated GPU
   libboost-dev libssl-dev prometheus-cpp-dev                                          # HTTP, TLS, metrics
+  libsqlite3-dev                                                                      # journals of batches
   nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev                         # text
 )
 PACKAGES_TEST=(libgtest-dev libgmock-dev libsimde-dev libpcre2-dev python3 python3-venv chromium)

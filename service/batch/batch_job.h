@@ -30,7 +30,7 @@ struct BatchOptions {
   bool ordered = false;     // results in the input's order, all at the end; else as finished
   Shard shard;              // which of the requests are this job's
   std::string endpoint;     // the one url that is accepted; "": each of BatchUrls()
-  std::string model;        // the one that is accepted; "": any, for all mean the one loaded
+  bool any_model = false;   // whatever model a request names, the one loaded answers; else 404
   // Sequences in flight, more only for a single request that wants more. Some more than the engine
   // computes at once, so that none of its places stays empty; never more than it queues.
   int32_t max_in_flight = 256;

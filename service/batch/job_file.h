@@ -56,7 +56,6 @@ class JobFile {
 
  private:
   JobFile() = default;
-  friend class JobScan;
 
   std::string path_;
   int fd_ = -1;

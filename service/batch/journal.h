@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -18,6 +19,8 @@
 struct sqlite3;
 
 namespace tandem {
+
+class Statement;
 
 // What a job is, so that it is not continued as another one.
 struct JobIdentity {
@@ -55,13 +58,26 @@ class Journal {
   absl::Status SetFinished();
   absl::StatusOr<bool> finished() const;
 
-  // By item, or by where they lie; an error of `see` ends it.
-  enum class By { kItem, kOffset };
+  enum class By { kItem, kOffset };  // offset: where they lie
+  // The done ones, one after another. The journal outlives it, and is not written meanwhile.
+  class Cursor {
+   public:
+    Cursor(const Journal& journal, By order);
+    ~Cursor();
+    absl::StatusOr<std::optional<DoneItem>> Next();  // nullopt: that was the last
+
+   private:
+    const std::string path_;
+    const std::unique_ptr<Statement> rows_;
+  };
+  // An error of `see` ends it.
   absl::Status ForEach(By order, const std::function<absl::Status(const DoneItem&)>& see) const;
 
  private:
   Journal() = default;
+  absl::Status Connect(const std::string& path, bool create);
   absl::Status Begin(const JobIdentity& identity);
+  absl::Status Insert(std::span<const DoneItem> done);
   absl::Status ReadIdentity();
 
   std::string path_;
