@@ -149,9 +149,9 @@ class OpenAiClientTest(unittest.TestCase):
             self.assertIsInstance(json.loads(answer.choices[0].message.content), dict)
 
     def test_several_answers(self):
-        answer = self.create("What is a river?", n=3, temperature=1, seed=7)
+        answer = self.create("What is a river?", n=3, temperature=2, seed=7)
         self.assertEqual([c.index for c in answer.choices], [0, 1, 2])
-        again = self.create("What is a river?", n=3, temperature=1, seed=7, stream=True)
+        again = self.create("What is a river?", n=3, temperature=2, seed=7, stream=True)
         texts = ["", "", ""]
         for chunk in again:
             texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""

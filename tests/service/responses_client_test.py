@@ -49,12 +49,12 @@ class ResponsesClientTest(unittest.TestCase):
         cls.client.close()
         cls.server.stop()
 
-    def ask(self, text, **more):
-        return {"model": self.server.name, "input": text, "max_output_tokens": 24,
+    def ask(self, question, /, **more):
+        return {"model": self.server.name, "input": question, "max_output_tokens": 24,
                 "temperature": 0, "reasoning": INSTANT, **more}
 
-    def create(self, text, **more):
-        return self.client.responses.create(**self.ask(text, **more))
+    def create(self, question, /, **more):
+        return self.client.responses.create(**self.ask(question, **more))
 
     def test_a_response(self):
         response = self.create("What is a river?", metadata={"why": "a test"})
