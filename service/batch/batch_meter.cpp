@@ -124,7 +124,7 @@ BatchMeasures BatchMeter::Measure() {
   m.prefill = Since(first_.prefill_steps, last_.prefill_steps);
   m.decode = Since(first_.decode_steps, last_.decode_steps);
   m.mixed_steps = MixedSteps(last_) - MixedSteps(first_);
-  m.mixed_s = mixed_s_;
+  m.mixed_s = std::min(mixed_s_, m.wall_s - m.prefill.seconds - m.decode.seconds);
   m.prompt_tokens = last_.prompt_tokens - first_.prompt_tokens;
   m.cached_tokens = last_.cached_prompt_tokens - first_.cached_prompt_tokens;
   m.generated_tokens = last_.generated_tokens - first_.generated_tokens;

@@ -65,9 +65,9 @@ RunResult RunBatch(const std::string& in, const std::string& out, bool ordered, 
   const auto start = Clock::now();
   const pid_t child = fork();
   if (child == 0) {
-    execl(program.c_str(), "tandem", "--log-level", "error", "batch", model.c_str(), in.c_str(),
-          "-o", out.c_str(), "-q", "--threads", "1", "--kv-tokens", "40000", "--max-sequences",
-          "64", ordered ? "--ordered" : nullptr, static_cast<char*>(nullptr));
+    execl(program.c_str(), "tandem", "--log-level", "error", "batch", "run", model.c_str(),
+          in.c_str(), "-o", out.c_str(), "-q", "--threads", "1", "--kv-tokens", "40000",
+          "--max-sequences", "64", ordered ? "--ordered" : nullptr, static_cast<char*>(nullptr));
     _exit(127);
   }
   if (kill_after.count() >= 0) {

@@ -46,7 +46,7 @@ def batch(folder, name, bodies, *flags):
     write(source, bodies)
     for old in folder.glob(f"{name}.out*"):
         old.unlink()
-    subprocess.run([serving.BINARY / "tandem", "--log-level", "error", "batch", MODEL, source, "-o", out, "-q",
+    subprocess.run([serving.BINARY / "tandem", "--log-level", "error", "batch", "run", MODEL, source, "-o", out, "-q",
                     "--threads", "1", "--report", report, *ENGINE, *flags], check=True)
     return json.loads(report.read_text())
 
