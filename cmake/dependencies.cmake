@@ -11,6 +11,7 @@ pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 find_package(Boost 1.74 REQUIRED COMPONENTS context)  # fibers of the emulated GPU
 find_package(OpenSSL 3.0 REQUIRED)
 find_package(prometheus-cpp REQUIRED COMPONENTS core)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 find_library(NUMA_LIBRARY numa REQUIRED)
 if(TANDEM_CUDA)
   # Ampere to Blackwell, workstation and server cards.

@@ -5,9 +5,12 @@ PACKAGES_BUILD=(
   libhwloc-dev libnuma-dev                                                            # machine
   libboost-context-dev                                                                # emulated GPU
   libboost-dev libssl-dev prometheus-cpp-dev                                          # HTTP, TLS, metrics
+  libsqlite3-dev                                                                      # journals of batches
   nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev                         # text
 )
 PACKAGES_TEST=(libgtest-dev libgmock-dev libsimde-dev libpcre2-dev python3 python3-venv chromium)
+# A cluster for one test; only .ci/run installs it, the test is skipped without it.
+PACKAGES_CLUSTER=(slurmctld slurmd slurm-client)
 PACKAGES_STYLE=(clang-format-14 binutils)
 
 # What clang's sanitizers and libFuzzer need: the package that goes with the version of clang here.

@@ -8,16 +8,12 @@
 #include "absl/strings/str_format.h"
 
 namespace tandem {
-namespace {
-
 std::string DurationText(double seconds) {
   const auto s = static_cast<int64_t>(seconds + 0.5);
   if (s < 60) return absl::StrFormat("%d s", s);
   if (s < 3600) return absl::StrFormat("%d min %02d s", s / 60, s % 60);
   return absl::StrFormat("%d h %02d min", s / 3600, s / 60 % 60);
 }
-
-}  // namespace
 
 std::string BytesText(int64_t bytes) {
   const auto b = static_cast<double>(bytes);

@@ -39,6 +39,7 @@ class ProgressPrinter {
   bool line_open_ = false;
 };
 
+std::string DurationText(double seconds);  // "42 s", "3 min 05 s", "2 h 10 min"
 // "11.3 GB", "42 MB": decimal units, as disks are sold.
 std::string BytesText(int64_t bytes);
 // The text of one progress line; for tests.
