@@ -45,10 +45,10 @@ std::string Requests() {
       text += absl::StrCat(
           R"({"custom_id":")", id, R"(","method":"POST","url":"/v1/chat/completions","body":)",
           R"({"model":"demo","messages":[{"role":"user","content":"What is number )", i,
-          R"(?"}],"temperature":0,"max_tokens":)", 2 + i % 7, "}}\n");
+          R"(?"}],"temperature":0,"max_tokens":)", 12 + i % 29, "}}\n");
     } else {
       const std::string common = i % 3 == 1 ? "The old river runs through the green valley. " : "";
-      text += CompletionLine(id, absl::StrCat(common, "Number ", i, " is"), 2 + i % 7,
+      text += CompletionLine(id, absl::StrCat(common, "Number ", i, " is"), 12 + i % 29,
                              R"(,"temperature":0)");
     }
   }

@@ -113,10 +113,13 @@ def main():
         print(f"one by one: {statistics.median(single):.0f} {[round(r) for r in single]}")
         print(f"8 clients over gRPC: {statistics.median(clients):.0f} {[round(r) for r in clients]}")
         for n in (TINY // 5, TINY):
-            report = batch(folder, "tiny", [{"prompt": f"{i}", "max_tokens": 2, "temperature": 0} for i in range(n)])
-            print(f"{n} tiny requests: {report['wall_s']:.1f} s, {report['rates']['requests_per_s']:.0f} requests/s, "
-                  f"outside the engine {100 * report['time']['outside_engine_s'] / report['wall_s']:.1f} %, "
-                  f"peak RSS {report['peak_rss_bytes'] / 1e6:.0f} MB")
+            tiny = [{"prompt": f"{i}", "max_tokens": 2, "temperature": 0} for i in range(n)]
+            for flags in ([], ["--max-sequences", "1"]):  # one at a time no step is of mixed kind: the shares are exact
+                report = batch(folder, "tiny", tiny, *flags)
+                print(f"{n} tiny requests {' '.join(flags)}: {report['wall_s']:.1f} s, "
+                      f"{report['rates']['requests_per_s']:.0f} requests/s, outside the engine "
+                      f"{100 * report['time']['outside_engine_s'] / report['wall_s']:.1f} %, "
+                      f"peak RSS {report['peak_rss_bytes'] / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":
