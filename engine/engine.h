@@ -41,11 +41,15 @@ struct EngineOptions {
   std::string kernel;             // expert kernel; "" = best
   int32_t threads = 0;            // 0: one per physical core
   int64_t kv_tokens = 0;          // capacity of the latent cache; 0: chosen from model and free RAM
+  int64_t kv_ram_tokens = 0;      // with a GPU: what had to leave its cache and is kept in RAM
   int32_t max_step_tokens = 512;  // prefill rows of one step; decode rows come on top
   int32_t max_sequences = 64;     // running at once, so the most decode rows of a step
   int32_t max_queue = 256;        // waiting beyond those; more are refused, RESOURCE_EXHAUSTED
   bool prefix_cache = true;       // prompts that begin alike are computed once
-  ExpertLoadOptions expert_load;  // of a packed image
+  // Batch work leaves a step room to end within so many milliseconds (engine/batch_pace.h); 0: it
+  // takes all that a step may hold, which is fastest where nobody else waits.
+  double batch_step_ms = 0;
+  ExpertLoadOptions expert_load;       // of a packed image
   ExpertPlacements expert_placements;  // on NUMA nodes; empty: a shard of each on every node
   DeviceOptions device;
   // What placement decided (engine/apply_plan.h); null: nothing did.
@@ -85,7 +89,8 @@ struct GenerationEvent {
 };
 
 // Who goes first. A request takes the place of running ones of lower priority if there is no other
-// room; those go on later where they were.
+// room; those go on later where they were. Batch work gets what the others leave of a step, and can
+// be paused as a whole.
 enum class Priority { kInteractive, kNormal, kBatch };
 inline constexpr int kPriorities = 3;
 
@@ -149,10 +154,13 @@ struct AdaptationStats {
 // As of the end of the last step.
 struct EngineStats {
   int32_t running = 0, waiting = 0;
+  bool batch_paused = false;  // as asked for
   std::array<int32_t, kPriorities> waiting_by_priority{};
   // A page that several sequences share counts once. Cached: held by nobody, but of use to a prompt
   // with the same prefix; part of what is free.
   int64_t kv_pages_total = 0, kv_pages_used = 0, kv_pages_cached = 0;
+  // Pages that had to leave the cache of a GPU and are kept in RAM; copies there and back so far.
+  int64_t ram_pages_total = 0, ram_pages_used = 0, pages_saved = 0, pages_loaded = 0;
   int64_t steps = 0, prompt_tokens = 0, generated_tokens = 0;  // computed, not taken from the cache
   int64_t cached_prompt_tokens = 0;                            // taken from the cache
   int64_t evicted_pages = 0, preemptions = 0;
@@ -199,6 +207,11 @@ class Engine {
   // Runs `task` on the engine's thread between two steps, e.g. to look at an observer; blocks.
   // Error: UNAVAILABLE, and then it was not run.
   virtual absl::Status BetweenSteps(std::function<void()> task) = 0;
+
+  // While it is paused, requests of Priority::kBatch wait, from the next step on: running ones go
+  // back to the queue, and later on where they were. They can be submitted, cancelled and too late
+  // as ever.
+  virtual void PauseBatch(bool paused) = 0;
 
   virtual const Tokenizer& tokenizer() const = 0;
   virtual const ModelConfig& config() const = 0;

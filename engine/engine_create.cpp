@@ -1,5 +1,6 @@
 // Engine::Create: from a checkpoint folder and a machine to a running engine.
 #include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -29,6 +30,7 @@ absl::Status CheckLimit(const char* name, int64_t value, int64_t least) {
 absl::Status Validate(const EngineOptions& options) {
   TANDEM_RETURN_IF_ERROR(CheckLimit("threads", options.threads, 0));
   TANDEM_RETURN_IF_ERROR(CheckLimit("kv_tokens", options.kv_tokens, 0));
+  TANDEM_RETURN_IF_ERROR(CheckLimit("kv_ram_tokens", options.kv_ram_tokens, 0));
   TANDEM_RETURN_IF_ERROR(CheckLimit("max_step_tokens", options.max_step_tokens, 1));
   TANDEM_RETURN_IF_ERROR(CheckLimit("max_sequences", options.max_sequences, 1));
   return CheckLimit("max_queue", options.max_queue, 0);
@@ -82,6 +84,26 @@ absl::StatusOr<std::unique_ptr<HotAdaptation>> CreateAdaptation(const DeviceOpti
                                          hot, adapter, model);
 }
 
+// Null without room to take, or where the cache lies in RAM and the device was left to us.
+absl::StatusOr<std::unique_ptr<PageStore>> CreatePageStore(const EngineOptions& options,
+                                                           Model& model) {
+  if (options.kv_ram_tokens == 0) return nullptr;
+  const int64_t pages = PagesFor(options.kv_ram_tokens);
+  if (!options.prefix_cache)
+    return absl::InvalidArgumentError("kv_ram_tokens is for the prefix cache, which is off");
+  if (pages > std::numeric_limits<int32_t>::max())
+    return absl::InvalidArgumentError(
+        absl::StrCat("kv_ram_tokens is ", options.kv_ram_tokens, ", which is too many"));
+  TANDEM_ASSIGN_OR_RETURN(auto store, model.MakePageStore(static_cast<int32_t>(pages)));
+  if (store == nullptr) {
+    constexpr char kInRam[] =
+        "kv_ram_tokens is for a GPU; without one all of the cache lies in RAM: raise kv_tokens";
+    if (options.device.device != Device::kAuto) return absl::InvalidArgumentError(kInRam);
+    LogWarning("{}", kInRam);
+  }
+  return store;
+}
+
 std::string Describe(const EngineParts& parts, const EngineOptions& options) {
   const ModelShape& shape = parts.config.shape;
   std::string text = absl::StrCat(parts.config.model_type, ", ", shape.layers,
@@ -89,8 +111,11 @@ std::string Describe(const EngineParts& parts, const EngineOptions& options) {
   if (const CpuExperts* experts = parts.model->experts())
     absl::StrAppend(&text, ", ", shape.experts, " experts (top ", shape.top_k, ") int4 x ",
                     NameOf(options.expert_activations), " on ", experts->kernel_name());
-  return absl::StrCat(text, ", ", parts.team->Describe(), ", cache of ",
-                      parts.kv_pages * kPageTokens, " tokens");
+  return absl::StrCat(
+      text, ", ", parts.team->Describe(), ", cache of ", parts.kv_pages * kPageTokens, " tokens",
+      parts.page_store == nullptr
+          ? ""
+          : absl::StrCat(" and ", parts.page_store->places() * int64_t{kPageTokens}, " in RAM"));
 }
 
 // The hot experts go to the device as soon as their layer is there, so that RAM never holds more
@@ -171,6 +196,7 @@ absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& wanted) {
   TANDEM_ASSIGN_OR_RETURN(
       parts.adaptation,
       CreateAdaptation(device, parts.config, ChooseHotExperts(shape, device), costs, *parts.model));
+  TANDEM_ASSIGN_OR_RETURN(parts.page_store, CreatePageStore(options, *parts.model));
   parts.description = Describe(parts, options);
   parts.options = options;
   LogInfo("{}; {} of memory on 2 MiB pages", parts.description, BytesText(ReadHugePageBytes()));

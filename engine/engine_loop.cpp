@@ -20,6 +20,10 @@ std::vector<int32_t> EndIds(const ModelConfig& config, const Tokenizer& tokenize
   return ids;
 }
 
+std::unique_ptr<PageTier> TierOver(std::unique_ptr<PageStore> store) {
+  return store == nullptr ? nullptr : std::make_unique<PageTier>(std::move(store));
+}
+
 int64_t MaxContext(const ModelConfig& config, int64_t kv_pages) {
   // The last token of a sequence is never cached.
   return std::min<int64_t>(config.shape.max_positions, kv_pages * kPageTokens + 1);
@@ -33,12 +37,17 @@ EngineLoop::EngineLoop(EngineParts parts, const EngineOptions& options)
       caches_prefixes_(options.prefix_cache),
       end_ids_(EndIds(parts_.config, *parts_.tokenizer)),
       pages_(parts_.kv_pages),
-      prefix_cache_(pages_, PageHasher(Describe(parts_.identity))),
-      scheduler_({options.max_step_tokens, options.max_sequences}, prefix_cache_,
+      prefix_cache_(pages_, PageHasher(Describe(parts_.identity)),
+                    TierOver(std::move(parts_.page_store))),
+      scheduler_({.prefill_chunk = options.max_step_tokens,
+                  .max_sequences = options.max_sequences,
+                  .batch_step_s = options.batch_step_ms / 1000},
+                 prefix_cache_,
                  [this](int32_t from, int32_t to) { parts_.model->CopyPage(from, to); }),
       runner_(*parts_.model, *parts_.team),
       queue_bound_(options.max_sequences, options.max_queue) {
   stats_.kv_pages_total = pages_.total();
+  if (prefix_cache_.tier() != nullptr) stats_.ram_pages_total = prefix_cache_.tier()->total();
   if (parts_.adaptation != nullptr) runner_.routing().Add(parts_.adaptation->adapter());
   thread_ = std::thread([this] { Run(); });
 }
@@ -119,6 +128,14 @@ absl::Status EngineLoop::StopObserving(const RoutingObserver* observer) {
   return BetweenSteps([&] { runner_.routing().Remove(observer); });
 }
 
+void EngineLoop::PauseBatch(bool paused) {
+  {
+    std::lock_guard lock(mutex_);
+    batch_paused_ = stats_.batch_paused = paused;
+  }
+  work_.notify_one();
+}
+
 void EngineLoop::RunBetweenSteps() {
   std::vector<std::function<void()>> tasks;
   {
@@ -162,12 +179,21 @@ EngineStats EngineLoop::stats() const {
 // Moves new requests to the scheduler, first waiting for one if there is nothing to do. False at
 // the end of the engine.
 bool EngineLoop::TakeInbox() {
+  // Those that are paused may be cancelled or too late meanwhile, and nobody says so.
+  constexpr auto kLookAtPausedEvery = std::chrono::milliseconds(20);
   std::unique_lock lock(mutex_);
-  work_.wait(lock, [this] {
-    return stopping_ || scheduled_ > 0 || !inbox_.empty() || !between_steps_.empty();
-  });
+  const auto ready = [this] {
+    return stopping_ || has_work_ || (scheduled_ > 0 && !batch_paused_) || !inbox_.empty() ||
+           !between_steps_.empty();
+  };
+  if (scheduled_ > 0) {
+    work_.wait_for(lock, kLookAtPausedEvery, ready);
+  } else {
+    work_.wait(lock, ready);
+  }
   for (auto& sequence : inbox_) scheduler_.Enqueue(std::move(sequence));
   inbox_.clear();
+  scheduler_.PauseBatch(batch_paused_);
   // With the inbox empty, these are all that stats() shows: a request is always somewhere.
   PublishQueue();
   return !stopping_;
@@ -179,17 +205,28 @@ void EngineLoop::Run() {
   while (TakeInbox()) {
     RunBetweenSteps();
     if (parts_.adaptation != nullptr) parts_.adaptation->BetweenSteps();
-    if (awake == nullptr) awake = std::make_unique<WorkerTeam::Awake>(*parts_.team);
-    const Clock::time_point now = Clock::now();
-    scheduler_.EndInterrupted(now);
-    const StepCounts counts = RunStep(scheduler_.Plan(now));
-    scheduler_.Reap();
-    Publish(counts, std::chrono::duration<double>(Clock::now() - now).count());
-    if (scheduler_.waiting().empty() && scheduler_.running() == 0) awake.reset();
+    if (!scheduler_.has_work()) {
+      awake.reset();
+    } else if (awake == nullptr) {
+      awake = std::make_unique<WorkerTeam::Awake>(*parts_.team);
+    }
+    Step();
   }
   RunBetweenSteps();
   scheduler_.EndAll(FinishReason::kCancelled, absl::OkStatus(), Clock::now());
   Publish({}, 0);
+}
+
+void EngineLoop::Step() {
+  const Clock::time_point now = Clock::now();
+  scheduler_.EndInterrupted(now);
+  const StepCounts counts = RunStep(scheduler_.Plan(now));
+  scheduler_.Reap();
+  const double seconds = std::chrono::duration<double>(Clock::now() - now).count();
+  // A scoring wants logits of all its rows, so its steps say nothing about others.
+  if (counts.rows() > 0 && counts.scores == 0)
+    scheduler_.NoteStep(static_cast<int32_t>(counts.rows()), seconds);
+  Publish(counts, seconds);
 }
 
 StepCounts EngineLoop::RunStep(const std::vector<PlannedSlice>& plan) {
@@ -215,6 +252,7 @@ void EngineLoop::PublishQueue() {
   stats_.waiting = scheduler_.waiting().size();
   stats_.running = scheduler_.running();
   scheduled_ = stats_.waiting + stats_.running;
+  has_work_ = scheduler_.has_work();
 }
 
 void EngineLoop::Publish(const StepCounts& counts, double seconds) {
@@ -231,14 +269,18 @@ void EngineLoop::Publish(const StepCounts& counts, double seconds) {
   stats_.kv_pages_used = pages_.used();
   stats_.kv_pages_cached = pages_.idle();
   stats_.evicted_pages = prefix_cache_.evicted();
+  if (const PageTier* tier = prefix_cache_.tier()) {
+    stats_.ram_pages_used = tier->used();
+    stats_.pages_saved = tier->saved();
+    stats_.pages_loaded = tier->loaded();
+  }
   stats_.preemptions = scheduler_.preemptions();
   stats_.cached_prompt_tokens = scheduler_.cached_prompt_tokens();
   stats_.routed_pairs = runner_.routing().pairs().all;
   stats_.hot_pairs = runner_.routing().pairs().hot;
   if (parts_.adaptation != nullptr) stats_.adaptation = parts_.adaptation->stats();
   stats_.steps += counts.prompt_tokens + counts.generated_tokens > 0;
-  if (const int64_t rows = counts.prompt_tokens + counts.decode_rows;
-      counts.prompt_tokens == 0 || counts.decode_rows == 0) {
+  if (const int64_t rows = counts.rows(); counts.prompt_tokens == 0 || counts.decode_rows == 0) {
     StepTotals& totals = counts.decode_rows > 0 ? stats_.decode_steps : stats_.prefill_steps;
     totals.steps += rows > 0;
     totals.rows += rows;

@@ -29,6 +29,7 @@ struct EngineParts {
   std::unique_ptr<WorkerTeam> team;
   std::unique_ptr<Model> model;               // computes with `team`
   std::unique_ptr<HotAdaptation> adaptation;  // of `model`; null: off
+  std::unique_ptr<PageStore> page_store;      // of `model`; null: none
   int64_t kv_pages = 0;
   std::string description;
   EngineOptions options;  // as the plan left them
@@ -39,7 +40,7 @@ absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& options);
 
 class EngineLoop : public Engine {
  public:
-  // Uses of `options`: max_step_tokens, max_sequences, max_queue, prefix_cache.
+  // Uses of `options`: max_step_tokens, max_sequences, max_queue, prefix_cache, batch_step_ms.
   EngineLoop(EngineParts parts, const EngineOptions& options);
   // Ends what is in flight with kCancelled.
   ~EngineLoop() override;
@@ -50,6 +51,7 @@ class EngineLoop : public Engine {
   absl::Status Observe(std::shared_ptr<RoutingObserver> observer) override;
   absl::Status StopObserving(const RoutingObserver* observer) override;
   absl::Status BetweenSteps(std::function<void()> task) override;
+  void PauseBatch(bool paused) override;
   const Tokenizer& tokenizer() const override { return *parts_.tokenizer; }
   const ModelConfig& config() const override { return parts_.config; }
   const ModelIdentity& identity() const override { return parts_.identity; }
@@ -64,6 +66,7 @@ class EngineLoop : public Engine {
   bool TakeInbox();
   void RunBetweenSteps();
   void Run();
+  void Step();
   StepCounts RunStep(const std::vector<PlannedSlice>& plan);
   void PublishQueue();
   void Publish(const StepCounts& counts, double seconds);
@@ -82,7 +85,9 @@ class EngineLoop : public Engine {
   std::vector<std::unique_ptr<Sequence>> inbox_;
   std::vector<std::function<void()>> between_steps_;  // for the engine's thread
   int32_t scheduled_ = 0;                             // requests the scheduler holds
-  uint64_t next_number_ = 0;                          // of a request
+  bool has_work_ = false;                             // and can do something for one of them
+  bool batch_paused_ = false;
+  uint64_t next_number_ = 0;  // of a request
   bool stopping_ = false;
   std::mt19937_64 seeds_{std::random_device{}()};
   EngineStats stats_;

@@ -62,6 +62,9 @@ class Model {
   bool holds_hot_experts() const { return hot_set_.has_value(); }
 
   // Between steps: copies page `from` of the latent cache over page `to`, in all layers.
+  absl::StatusOr<std::unique_ptr<PageStore>> MakePageStore(int32_t places) {
+    return dense_->MakePageStore(places);
+  }
   void CopyPage(int32_t from, int32_t to) { dense_->CopyPage(from, to); }
 
   // Told what the router decided in every step that EndStep() follows; null: nobody. The caller

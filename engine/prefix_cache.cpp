@@ -29,9 +29,12 @@ PrefixChain PrefixCache::MakeChain(std::string salt, std::span<const int32_t> id
 PrefixMatch PrefixCache::Find(const PrefixChain& chain, std::span<const int32_t> ids,
                               int32_t most) const {
   PrefixMatch match;
-  const CachedPage* last = chain.used ? tree_.Root(chain.salt) : nullptr;
-  if (last == nullptr) return match;
   const size_t most_pages = std::min<size_t>(most / kPageTokens, chain.hashes.size());
+  const CachedPage* last = chain.used ? tree_.Root(chain.salt) : nullptr;
+  if (last == nullptr) {
+    match.stored = CountStored(chain, ids, nullptr, 0, most_pages);
+    return match;
+  }
   while (match.pages.size() < most_pages) {
     const size_t page = match.pages.size();
     CachedPage* next = tree_.Child(last, chain.hashes[page], PageOf(ids, page));
@@ -39,6 +42,8 @@ PrefixMatch PrefixCache::Find(const PrefixChain& chain, std::span<const int32_t>
     match.pages.push_back(next->page);
     last = match.tip = next;
   }
+  match.stored = CountStored(chain, ids, match.tip, match.pages.size(), most_pages);
+  if (match.stored > 0) return match;
   const std::span<const int32_t> rest = PageOf(ids, match.pages.size());
   const auto [nearest, common] = tree_.Nearest(last, rest);
   if (nearest == nullptr) return match;
@@ -56,9 +61,38 @@ PrefixMatch PrefixCache::Find(const PrefixChain& chain, std::span<const int32_t>
   return match;
 }
 
+// How many of the pages from `first` on the tier has, `tip` being the one before them.
+int32_t PrefixCache::CountStored(const PrefixChain& chain, std::span<const int32_t> ids,
+                                 const CachedPage* tip, size_t first, size_t end) const {
+  if (tier_ == nullptr || !chain.used) return 0;
+  uint64_t parent = tip != nullptr ? tip->name : 0;
+  size_t page = first;
+  for (; page < end; ++page) {
+    const PageTier::Page* stored =
+        tier_->Find(chain.hashes[page], parent, chain.salt, PageOf(ids, page));
+    if (stored == nullptr) break;
+    parent = stored->name;
+  }
+  return static_cast<int32_t>(page - first);
+}
+
+void PrefixCache::Restore(const PrefixMatch& match, PrefixChain& chain,
+                          std::span<const int32_t> ids, std::span<const int32_t> held) {
+  for (int32_t i = 0; i < match.stored; ++i) {
+    const size_t at = match.pages.size() + i;
+    tier_->Load(chain.hashes[at], held[at]);
+    if (chain.used) {
+      CachedPage* parent = chain.tip != nullptr ? chain.tip : tree_.MakeRoot(chain.salt);
+      LearnPage(chain, parent, PageOf(ids, at), held[at]);
+    }
+    tier_->Drop(chain.hashes[at]);
+  }
+}
+
 void PrefixCache::Take(const PrefixMatch& match, PrefixChain& chain, std::vector<int32_t>& held) {
   TANDEM_CHECK(held.empty(), "a sequence takes its beginning first");
   for (int32_t page : match.pages) Pin(page);
+  for (int32_t i = 0; i < match.stored; ++i) tier_->Pin(chain.hashes[match.pages.size() + i]);
   held = match.pages;
   chain.tip = match.tip;
   chain.known = static_cast<int32_t>(match.pages.size());
@@ -87,6 +121,7 @@ void PrefixCache::Evict() {
   TANDEM_CHECK(page >= 0, "below an idle page there is an idle leaf");
   CachedPage* node = tree_.At(page);
   CachedPage* parent = node->parent;
+  if (tier_ != nullptr && std::ssize(node->ids) == kPageTokens) tier_->Put(*node);
   const bool parent_stays = parent->page >= 0;
   tree_.Erase(node);
   pages_.Drop(page);
@@ -113,16 +148,31 @@ void PrefixCache::Learn(PrefixChain& chain, std::span<const int32_t> ids, int32_
       Pin(node->page);
       std::vector<int32_t> own = {std::exchange(page, node->page)};
       pages_.Release(own);
+      chain.tip = node;
+      ++chain.known;
     } else {
-      node = tree_.Insert(parent, hash, page_ids, page);
-      chain.used = node != nullptr;
-      if (!chain.used) return;
-      pages_.Keep(page);
-      EraseBeginningsOf(*node);
+      LearnPage(chain, parent, page_ids, page);
     }
-    chain.tip = node;
-    ++chain.known;
   }
+}
+
+// The page behind those that are known. A page that cannot be told apart from another ends that.
+void PrefixCache::LearnPage(PrefixChain& chain, CachedPage* parent, std::span<const int32_t> ids,
+                            int32_t page) {
+  const PageHash& hash = chain.hashes[chain.known];
+  // The tier may have it too, from another time: then it goes on under its name.
+  const PageTier::Page* stored =
+      tier_ != nullptr ? tier_->Find(hash, parent->name, chain.salt, ids) : nullptr;
+  CachedPage* node = tree_.Insert(parent, hash, ids, page);
+  chain.used = node != nullptr;
+  if (!chain.used) return;
+  node->name = stored != nullptr ? stored->name : ++names_;
+  node->hits = stored != nullptr ? stored->hits : 0;
+  if (stored != nullptr) tier_->Drop(hash);
+  pages_.Keep(page);
+  EraseBeginningsOf(*node);
+  chain.tip = node;
+  ++chain.known;
 }
 
 // Ends of sequences that this page begins with are of no more use.

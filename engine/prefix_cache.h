@@ -5,7 +5,8 @@
 // stays cached, idle, when nobody holds it, until its room is needed (page_eviction.h). A page that
 // sequences hold keeps all its parents, because they hold those too. The last, part-filled page of
 // a sequence is cached when it ends; such a page, and any that is like a prompt only at its
-// beginning, is of use by copying it.
+// beginning, is of use by copying it. Full pages that have to go may be kept in RAM below the cache
+// (page_tier.h), from where they come back by a copy.
 //
 // Used by the engine's thread alone.
 #pragma once
@@ -20,6 +21,7 @@
 #include "engine/kv_pages.h"
 #include "engine/page_eviction.h"
 #include "engine/page_hash.h"
+#include "engine/page_tier.h"
 #include "engine/prefix_tree.h"
 
 namespace tandem {
@@ -41,6 +43,7 @@ struct PrefixChain {
 struct PrefixMatch {
   std::vector<int32_t> pages;  // full ones
   CachedPage* tip = nullptr;   // the last of them
+  int32_t stored = 0;          // full pages after these, in the tier below
   // A page whose first tokens are the next ones of the prompt; -1: none that is worth it.
   int32_t copy_from = -1;
   int32_t copy_tokens = 0;
@@ -51,22 +54,28 @@ struct PrefixMatch {
   };
   std::optional<Fork> fork;
 
-  int32_t tokens() const { return static_cast<int32_t>(pages.size()) * kPageTokens + copy_tokens; }
+  int32_t tokens() const {
+    return (static_cast<int32_t>(pages.size()) + stored) * kPageTokens + copy_tokens;
+  }
 };
 
 class PrefixCache {
  public:
-  // `pages` must outlive the cache.
-  PrefixCache(KvPages& pages, PageHasher hasher)
-      : pages_(pages), hasher_(std::move(hasher)), tree_(pages.total()) {}
+  // `pages` must outlive the cache. `tier`: null for none.
+  PrefixCache(KvPages& pages, PageHasher hasher, std::unique_ptr<PageTier> tier = nullptr)
+      : pages_(pages), hasher_(std::move(hasher)), tree_(pages.total()), tier_(std::move(tier)) {}
 
   // Of a sequence that begins with `ids`. Any thread.
   PrefixChain MakeChain(std::string salt, std::span<const int32_t> ids) const;
 
   // `most`: how many tokens of `ids` may come from the cache.
   PrefixMatch Find(const PrefixChain& chain, std::span<const int32_t> ids, int32_t most) const;
-  // The sequence holds the match's full pages from now on. REQUIRES: it holds none yet.
+  // The sequence holds the match's full pages from now on, and its stored ones stay until
+  // Restore(). REQUIRES: it holds none yet.
   void Take(const PrefixMatch& match, PrefixChain& chain, std::vector<int32_t>& held);
+  // Brings the match's stored pages back, into the held ones behind those that Take() gave.
+  void Restore(const PrefixMatch& match, PrefixChain& chain, std::span<const int32_t> ids,
+               std::span<const int32_t> held);
   // Appends `count` pages, for which idle ones are evicted; false, and none, if there is no room.
   bool Allocate(int64_t count, std::vector<int32_t>& held);
   // The first `cached` of `ids` lie in the pages `held`: full ones become known. If another
@@ -83,8 +92,13 @@ class PrefixCache {
   KvPages& pages() { return pages_; }
   const KvPages& pages() const { return pages_; }
   int64_t evicted() const { return evicted_; }
+  const PageTier* tier() const { return tier_.get(); }
 
  private:
+  int32_t CountStored(const PrefixChain& chain, std::span<const int32_t> ids, const CachedPage* tip,
+                      size_t first, size_t end) const;
+  void LearnPage(PrefixChain& chain, CachedPage* parent, std::span<const int32_t> ids,
+                 int32_t page);
   void LearnTail(PrefixChain& chain, std::span<const int32_t> ids, int32_t page);
   void EraseBeginningsOf(CachedPage& node);
   void Leave(std::vector<int32_t>& held);
@@ -95,7 +109,9 @@ class PrefixCache {
   const PageHasher hasher_;
   PrefixTree tree_;
   PageEviction eviction_;
+  std::unique_ptr<PageTier> tier_;
   int64_t evicted_ = 0;
+  uint64_t names_ = 0;
 };
 
 }  // namespace tandem

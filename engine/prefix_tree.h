@@ -21,6 +21,7 @@ struct CachedPage {
   int32_t page = -1;     // -1: a root
   int32_t position = 0;  // of its first token
   PageHash hash;         // of a full page
+  uint64_t name = 0;     // its own in all time (engine/page_tier.h); 0: a root
   std::vector<int32_t> ids;
   std::vector<CachedPage*> children;  // in order of their ids
   std::string salt;                   // of a root

@@ -60,14 +60,24 @@ void Scheduler::Reap() {
   std::erase_if(running_, [](const Running& running) { return running.sequence->ended(); });
 }
 
+bool Scheduler::has_work() const {
+  const auto waiting = waiting_.by_priority();
+  return running() > 0 || waiting[0] + waiting[1] > 0 || (waiting[2] > 0 && !batch_paused_);
+}
+
 std::vector<PlannedSlice> Scheduler::Plan(Clock::time_point now) {
+  if (batch_paused_) PreemptBatch();
   BeginTurns();
   Admit(now);
-  std::vector<PlannedSlice> plan;
-  PlanDecode(plan);
-  PlanPrefill(plan);
-  TANDEM_CHECK(!plan.empty() || (running_.empty() && waiting_.empty()),
-               "in a safe state at least one sequence can go on");
+  Draft draft{.prefill_rows_left = options_.prefill_chunk};
+  PlanDecode(Turn::kOthers, draft);
+  PlanPrefill(Turn::kOthers, draft);
+  draft.rows_left = pace_.RowsBeside(draft.rows);
+  PlanDecode(Turn::kBatch, draft);
+  PlanPrefill(Turn::kBatch, draft);
+  std::vector<PlannedSlice> plan = std::move(draft.decodes);
+  plan.insert(plan.end(), draft.prefills.begin(), draft.prefills.end());
+  TANDEM_CHECK(!plan.empty() || !has_work(), "in a safe state at least one sequence can go on");
   return plan;
 }
 
@@ -81,19 +91,38 @@ void Scheduler::BeginTurns() {
   }
 }
 
-void Scheduler::PlanDecode(std::vector<PlannedSlice>& plan) {
-  std::vector<Sequence*> decoding;
+// The running ones of a kind, in the order in which they may take what a step has room for.
+std::vector<Sequence*> Scheduler::InTurn(Turn turn, bool prefilling) const {
+  std::vector<const Running*> turns;
   for (const Running& running : running_)
-    if (!running.sequence->prefilling()) decoding.push_back(running.sequence.get());
-  std::ranges::stable_sort(decoding, {}, &Sequence::priority);
-  for (Sequence* sequence : decoding) {
-    if (!IsRunning(sequence)) continue;  // it made room for one of those before it
+    if (running.sequence->prefilling() == prefilling && TurnOf(running.turn_priority) == turn)
+      turns.push_back(&running);
+  std::ranges::stable_sort(turns, {}, [](const Running* running) {
+    return std::tuple(running->turn_priority, running->turn_served, running->sequence->last_turn());
+  });
+  std::vector<Sequence*> sequences;
+  for (const Running* running : turns) sequences.push_back(running->sequence.get());
+  return sequences;
+}
+
+void Scheduler::Add(Sequence* sequence, int32_t tokens, std::vector<PlannedSlice>& slices,
+                    Draft& draft) {
+  slices.push_back({sequence, tokens});
+  sequence->set_last_turn(++turns_);
+  sequence->share()->served += sequence->NewTokens(tokens);
+  draft.rows += tokens;
+  draft.rows_left -= tokens;
+}
+
+void Scheduler::PlanDecode(Turn turn, Draft& draft) {
+  for (Sequence* sequence : InTurn(turn, /*prefilling=*/false)) {
+    if (draft.rows_left <= 0) return;
     if (sequence->cached() == std::ssize(sequence->pages()) * kPageTokens) {
-      if (!MakeRoom({sequence, sequence->pages(), 1, 0})) continue;
+      // It may have made room for one of those before it.
+      if (!IsRunning(sequence) || !MakeRoom({sequence, sequence->pages(), 1, 0})) continue;
       TANDEM_CHECK(cache_.Allocate(1, sequence->pages()), "what is granted is there");
     }
-    plan.push_back({sequence, 1});
-    sequence->share()->served += 1;
+    Add(sequence, 1, draft.decodes, draft);
   }
 }
 
@@ -102,26 +131,14 @@ int32_t Scheduler::ChunkTokens(const Sequence& sequence) const {
                   sequence.fill_tokens() - sequence.cached());
 }
 
-void Scheduler::PlanPrefill(std::vector<PlannedSlice>& plan) {
-  std::vector<Running*> turns;
-  for (Running& running : running_) {
-    running.had_turn = false;
-    if (running.sequence->prefilling()) turns.push_back(&running);
+void Scheduler::PlanPrefill(Turn turn, Draft& draft) {
+  for (Sequence* sequence : InTurn(turn, /*prefilling=*/true)) {
+    if (draft.rows_left <= 0) return;
+    const int32_t tokens = std::min(ChunkTokens(*sequence), draft.rows_left);
+    if (tokens > draft.prefill_rows_left) continue;
+    draft.prefill_rows_left -= tokens;
+    Add(sequence, tokens, draft.prefills, draft);
   }
-  std::ranges::stable_sort(turns, {}, [](const Running* running) {
-    return std::tuple(running->turn_priority, running->turn_served);
-  });
-  int32_t rows_left = options_.prefill_chunk;
-  for (Running* running : turns) {
-    const int32_t tokens = ChunkTokens(*running->sequence);
-    running->had_turn = tokens <= rows_left;
-    if (!running->had_turn) continue;
-    rows_left -= tokens;
-    running->sequence->share()->served += running->sequence->NewTokens(tokens);
-    plan.push_back({running->sequence.get(), tokens});
-  }
-  // Those that had a turn go behind the others.
-  std::ranges::stable_partition(running_, [](const Running& running) { return !running.had_turn; });
 }
 
 void Scheduler::TellPlaces(double seconds_each) {

@@ -20,6 +20,11 @@
 // then as few running ones of lower priority as suffice go back to the queue, lowest first, the one
 // admitted last first. Their pages stay in the prefix cache as long as there is room; what is gone
 // by the time of their return is computed again.
+//
+// Batch work fills what the others leave. Its rows are planned last, and with a bound on the time
+// of a step (batch_pace.h) only as many as keep within it; so its prompts may be cut at other
+// places, and its decoding sequences take turns. Beside others it may get no row at all; alone it
+// gets at least one. While it is paused none is admitted, and running ones are preempted.
 #pragma once
 
 #include <array>
@@ -28,6 +33,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/batch_pace.h"
 #include "engine/fair_shares.h"
 #include "engine/page_banker.h"
 #include "engine/prefix_cache.h"
@@ -39,6 +45,7 @@ namespace tandem {
 struct SchedulerOptions {
   int32_t prefill_chunk = 512;  // most prefill rows of a step
   int32_t max_sequences = 64;   // most running sequences
+  double batch_step_s = 0;      // most seconds of a step with batch rows in it; 0: no bound
 };
 
 struct PlannedSlice {
@@ -56,6 +63,7 @@ class Scheduler {
       : options_(options),
         cache_(cache),
         copy_page_(std::move(copy_page)),
+        pace_(options.batch_step_s),
         banker_(cache.pages().total()) {}
   ~Scheduler() { TANDEM_CHECK(running_.empty(), "all sequences end before the scheduler"); }
 
@@ -70,9 +78,16 @@ class Scheduler {
   // are forgotten; their pages become free.
   void Reap();
 
-  // Admits what fits, then plans one step and allocates its pages. Empty only if nothing waits and
-  // nothing runs. The slices stay valid until Reap().
+  // Admits what fits, then plans one step and allocates its pages. Empty only if there is nothing
+  // to do. The slices stay valid until Reap().
   std::vector<PlannedSlice> Plan(Clock::time_point now);
+  // Whether anything runs, or waits and may be admitted.
+  bool has_work() const;
+
+  // From the next Plan() on.
+  void PauseBatch(bool paused) { batch_paused_ = paused; }
+  // What a planned step took. REQUIRES: rows > 0.
+  void NoteStep(int32_t rows, double seconds) { pace_.Note(rows, seconds); }
 
   // Tells those that wait their places, at so many seconds per admission.
   void TellPlaces(double seconds_each);
@@ -86,11 +101,21 @@ class Scheduler {
   struct Running {
     std::unique_ptr<Sequence> sequence;
     uint64_t admission;  // a running number
-    // Its turn for prefill: its own, or that of one who waits for what it computes.
+    // Its turn: its own, or that of one who waits for what it computes.
     Priority turn_priority = Priority::kBatch;
     double turn_served = 0;
-    bool had_turn = false;
   };
+  // A step that is being put together.
+  struct Draft {
+    std::vector<PlannedSlice> decodes, prefills;
+    int32_t rows = 0;
+    int32_t prefill_rows_left = 0;
+    int32_t rows_left = BatchPace::kUnbounded;  // for those whose turn it is: batch work or others
+  };
+  enum class Turn { kOthers, kBatch };
+  static Turn TurnOf(Priority priority) {
+    return priority == Priority::kBatch ? Turn::kBatch : Turn::kOthers;
+  }
   // The pages that a sequence, running or waiting, would hold if it got what it wants.
   struct Wanted {
     Sequence* sequence;
@@ -108,24 +133,29 @@ class Scheduler {
   bool Fits(const Wanted& wanted, std::span<Sequence* const> without);
   std::vector<Sequence*> LowerThan(Priority priority) const;
   void Preempt(Sequence* victim);
+  void PreemptBatch();
   bool IsRunning(const Sequence* sequence) const;
 
   void BeginTurns();
   void Leave(Sequence& sequence);
   void LeaveShare(Sequence& sequence);
-  void PlanDecode(std::vector<PlannedSlice>& plan);
-  void PlanPrefill(std::vector<PlannedSlice>& plan);
+  std::vector<Sequence*> InTurn(Turn turn, bool prefilling) const;
+  void Add(Sequence* sequence, int32_t tokens, std::vector<PlannedSlice>& slices, Draft& draft);
+  void PlanDecode(Turn turn, Draft& draft);
+  void PlanPrefill(Turn turn, Draft& draft);
   int32_t ChunkTokens(const Sequence& sequence) const;
 
   SchedulerOptions options_;
   PrefixCache& cache_;
   CopyPage copy_page_;
+  BatchPace pace_;
+  bool batch_paused_ = false;
   PageBanker banker_;
   std::array<FairShares, kPriorities> shares_;
   WaitQueue waiting_;
-  std::vector<Running> running_;  // in order of turn for prefill
+  std::vector<Running> running_;  // in order of admission
   std::vector<PageHolder> holders_;
-  uint64_t admissions_ = 0;
+  uint64_t admissions_ = 0, turns_ = 0;
   int64_t preemptions_ = 0, cached_prompt_tokens_ = 0;
 };
 

@@ -10,6 +10,7 @@ void Scheduler::Admit(Clock::time_point now) {
   const bool has_place = running() < options_.max_sequences;
   int32_t kept_places = 0;
   for (Sequence* next : waiting_.First(options_.max_sequences)) {
+    if (batch_paused_ && next->priority() == Priority::kBatch) return;
     if (!has_place && LowerThan(next->priority()).empty()) return;
     if (Running* leader = LeaderOf(*next); leader != nullptr) {
       leader->turn_priority = std::min(leader->turn_priority, next->priority());
@@ -67,8 +68,10 @@ void Scheduler::Start(Sequence& sequence, PrefixMatch match, Clock::time_point n
     if (!allocated) match.copy_tokens = 0;
   }
   if (!allocated) TANDEM_CHECK(cache_.Allocate(own, pages), "what is granted is there");
+  cache_.Restore(match, sequence.chain(), sequence.ids(), pages);
   const int32_t before = sequence.cached_prompt_tokens();
   sequence.Admitted(match, now);
+  sequence.set_last_turn(turns_);  // behind those that run already
   cached_prompt_tokens_ += sequence.cached_prompt_tokens() - before;
   sequence.share()->pending += sequence.tokens_to_serve();
 }
@@ -124,6 +127,10 @@ void Scheduler::Preempt(Sequence* victim) {
   waiting_.Push(std::move(at->sequence));
   running_.erase(at);
   ++preemptions_;
+}
+
+void Scheduler::PreemptBatch() {
+  for (Sequence* sequence : LowerThan(Priority::kNormal)) Preempt(sequence);
 }
 
 bool Scheduler::IsRunning(const Sequence* sequence) const {

@@ -91,6 +91,9 @@ class Sequence {
   // Requests are numbered as the engine takes them.
   uint64_t number() const { return number_; }
   void set_number(uint64_t number) { number_ = number; }
+  // A running number: when it was last given rows, or was admitted.
+  uint64_t last_turn() const { return last_turn_; }
+  void set_last_turn(uint64_t turn) { last_turn_ = turn; }
   const std::string& label() const { return request_.label; }
   Priority priority() const { return request_.priority; }
   const std::string& fair_share() const { return request_.fair_share; }
@@ -144,7 +147,7 @@ class Sequence {
   int32_t prompt_tokens_;
   int64_t max_ids_;
   int32_t max_cached_;
-  uint64_t seed_ = 0, number_ = 0;
+  uint64_t seed_ = 0, number_ = 0, last_turn_ = 0;
   int32_t cached_ = 0, most_cached_ = 0;  // most: before it was preempted
   int32_t fill_tokens_;
   int32_t cached_prompt_tokens_ = 0;  // not computed for this request

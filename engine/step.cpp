@@ -106,6 +106,7 @@ absl::Status StepRunner::FinishRows(std::span<const WantedRow> wanted) {
     if (!tokens[i].ok()) {
       sequence.End(FinishReason::kError, std::move(tokens[i]).status(), now);
     } else if (sequence.scoring()) {
+      ++counts_.scores;
       sequence.AddScore({tokens[i]->id, tokens[i]->logprob, std::move(tokens[i]->top)});
     } else if (const absl::Status fits = Constrain(sequence, tokens[i]->id); !fits.ok()) {
       sequence.End(FinishReason::kError, fits, now);

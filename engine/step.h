@@ -18,7 +18,10 @@ struct StepCounts {
   int64_t prompt_tokens = 0;     // put into the cache
   int64_t generated_tokens = 0;  // sampled
   int64_t decode_rows = 0;       // others were a prompt's
+  int64_t scores = 0;            // of tokens that were given
   int64_t cached_tokens = 0;     // of the rows' sequences, a sum over rows
+
+  int64_t rows() const { return prompt_tokens + decode_rows; }
 };
 
 class StepRunner {

@@ -29,6 +29,7 @@
 #include "core/status.h"
 #include "core/worker_team.h"
 #include "gpu_attention/dense_weights.h"
+#include "gpu_attention/page_store.h"
 #include "gpu_attention/row_sampling.h"
 #include "gpu_attention/step_batch.h"
 
@@ -110,6 +111,12 @@ class DenseBackend {
 
   // Copies page `from` over page `to` in all layers (copy-on-write of a shared prefix).
   virtual void CopyPage(int32_t from, int32_t to) = 0;
+
+  // Room in RAM for so many pages (page_store.h). Null: the cache lies in RAM itself. Errors:
+  // RESOURCE_EXHAUSTED.
+  virtual absl::StatusOr<std::unique_ptr<PageStore>> MakePageStore(int32_t /*places*/) {
+    return nullptr;
+  }
 
   virtual int64_t weight_bytes() const = 0;
   virtual int64_t kv_bytes() const = 0;

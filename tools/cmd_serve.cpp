@@ -75,6 +75,7 @@ void AddServe(Commands& commands) {
   TakeConfigFile(sub);
   options->engine.AddTo(sub);
   options->engine.AddPlanTo(sub);
+  options->engine.AddBatchStepTo(sub);
   options->serve.AddTo(sub);
   commands.OnRun(sub, [options] { return Serve(*options); });
 }

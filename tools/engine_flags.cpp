@@ -53,6 +53,15 @@ void EngineFlags::AddPlanTo(CLI::App* sub) {
   sub->add_option("--profile", plan.profile, "what the plan made at start is made from");
 }
 
+void EngineFlags::AddBatchStepTo(CLI::App* sub) {
+  batch_step_ms = 40;
+  sub->add_option("--batch-step-ms", batch_step_ms,
+                  "batch work makes no step longer than this, so nobody else waits longer for it; "
+                  "0: it fills every step, which is faster for it")
+      ->check(CLI::Range(0.0, 3.6e6))
+      ->capture_default_str();
+}
+
 void EngineFlags::AddDeviceFlags(CLI::App* sub) {
   sub->add_option("--device", device, "what computes the dense side; emulated is for tests")
       ->check(CLI::IsMember({"auto", "cpu", "cuda", "emulated"}))
@@ -61,6 +70,12 @@ void EngineFlags::AddDeviceFlags(CLI::App* sub) {
   sub->add_option("--gpu-memory", gpu_memory_gib,
                   "GPU memory to use in all, in GiB; 0: what is free but 2 GiB")
       ->check(CLI::Range(0.0, 4096.0))
+      ->capture_default_str();
+  sub->add_option(
+         "--kv-ram-tokens", kv_ram_tokens,
+         "what has to leave the GPU's cache is kept in RAM, up to so many tokens, and copied "
+         "back where it would be computed again; 0: not")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 36))
       ->capture_default_str();
   sub->add_option("--hot-experts", hot_experts_percent,
                   "percent of every layer's experts that are kept and computed on the GPU")
@@ -131,10 +146,12 @@ EngineOptions EngineFlags::ToOptions() const {
   options.device = ToDeviceOptions();
   options.threads = threads;
   options.kv_tokens = kv_tokens;
+  options.kv_ram_tokens = kv_ram_tokens;
   options.max_step_tokens = max_step_tokens;
   options.max_sequences = max_sequences;
   options.max_queue = max_queue;
   options.prefix_cache = !no_prefix_cache;
+  options.batch_step_ms = batch_step_ms;
   options.show_progress = !quiet;
   return options;
 }

@@ -27,11 +27,12 @@ struct EngineFlags {
   std::string micro_batches = "auto";
   double gpu_timeout_s = 30;
   int threads = 0;
-  int64_t kv_tokens = 0;
+  int64_t kv_tokens = 0, kv_ram_tokens = 0;
   int max_step_tokens = 512;
   int max_sequences = 64;
   int max_queue = 256;
   bool no_prefix_cache = false;
+  double batch_step_ms = 0;
   bool quiet = false;
   PlanFlags plan;
 
@@ -43,6 +44,8 @@ struct EngineFlags {
   EngineOptions ToOptions() const;
   // Besides, --plan and --profile, for commands that start by a plan.
   void AddPlanTo(CLI::App* sub);
+  // Besides, --batch-step-ms, for commands whose batch work is beside somebody who waits.
+  void AddBatchStepTo(CLI::App* sub);
 
  private:
   void AddDeviceFlags(CLI::App* sub);

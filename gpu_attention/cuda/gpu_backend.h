@@ -22,6 +22,7 @@
 #include "gpu_attention/cuda/hot_pool.h"
 #include "gpu_attention/cuda/hot_replacer.h"
 #include "gpu_attention/cuda/mailbox.h"
+#include "gpu_attention/cuda/pinned_pages.h"
 #include "gpu_attention/cuda/runtime.h"
 #include "gpu_attention/cuda/step_inputs.h"
 #include "gpu_attention/dense_backend.h"
@@ -54,6 +55,9 @@ class GpuBackend final : public DenseBackend, private ExpertDevice {
                                                    std::span<const RowSampling> how) override;
   ExpertDevice* expert_device() override { return pool_ ? this : nullptr; }
   void CopyPage(int32_t from, int32_t to) override { layers_->CopyPage(from, to); }
+  absl::StatusOr<std::unique_ptr<PageStore>> MakePageStore(int32_t places) override {
+    return PinnedPages::Create(*layers_, places);
+  }
   int64_t weight_bytes() const override { return layers_->weight_bytes(); }
   int64_t kv_bytes() const override { return layers_->kv_bytes(); }
   std::string description() const override;

@@ -152,10 +152,22 @@ void GpuLayers::Head(std::span<const int32_t> rows) {
 }
 
 void GpuLayers::CopyPage(int32_t from, int32_t to) {
-  const int64_t elems = int64_t{kPageTokens} * shape_.cache_dim();
   for (const DeviceBuffer& pages : cache_)
-    stream_.CopyOnDevice<bf16>(pages.part<bf16>(to * elems, elems),
-                               pages.part<bf16>(from * elems, elems), elems);
+    stream_.CopyOnDevice<bf16>(PageOf(pages, to), PageOf(pages, from), layer_page_elems());
+}
+
+void GpuLayers::SavePage(int32_t page, bf16* to) {
+  for (const DeviceBuffer& pages : cache_) {
+    stream_.CopyToHost<bf16>(to, PageOf(pages, page), layer_page_elems());
+    to += layer_page_elems();
+  }
+}
+
+void GpuLayers::LoadPage(const bf16* from, int32_t page) {
+  for (const DeviceBuffer& pages : cache_) {
+    stream_.CopyToDevice<bf16>(PageOf(pages, page), from, layer_page_elems());
+    from += layer_page_elems();
+  }
 }
 
 int64_t GpuLayers::weight_bytes() const {

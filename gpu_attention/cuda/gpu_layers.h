@@ -47,6 +47,10 @@ class GpuLayers {
   // Logits of at most kLogitRows rows into workspace().logits. [rows, vocab]
   void Head(std::span<const int32_t> rows);
   void CopyPage(int32_t from, int32_t to);
+  // A page of all layers to and from page-locked memory, [page_elems()] BF16.
+  void SavePage(int32_t page, bf16* to);
+  void LoadPage(const bf16* from, int32_t page);
+  int64_t page_elems() const { return shape_.layers * layer_page_elems(); }
 
   const ModelShape& shape() const { return shape_; }
   const Workspace& workspace() const { return workspace_; }
@@ -57,6 +61,10 @@ class GpuLayers {
  private:
   GpuLayers(const ModelShape& shape, Stream& stream, Gemm gemm)
       : shape_(shape), stream_(stream), gemm_(std::move(gemm)) {}
+  int64_t layer_page_elems() const { return int64_t{kPageTokens} * shape_.cache_dim(); }
+  Global<bf16> PageOf(const DeviceBuffer& pages, int32_t page) const {
+    return pages.part<bf16>(page * layer_page_elems(), layer_page_elems());
+  }
   void Norm(const DeviceBuffer& weight, RowRange range);
   void Absorbed(const DeviceLayer& weights, LayerId layer, const StepInputs& inputs, RowRange rows,
                 int32_t table_row);

@@ -31,12 +31,33 @@ inline void FakeLogits(uint64_t hash, float end_bias, float* logits) {
 }
 
 struct FakeControls {
+  bool on_a_device = false;  // whether pages can be kept in RAM besides
   float end_bias = -10.0f;
   std::chrono::microseconds step_time{0};
   std::atomic<int> steps{0};
   std::atomic<int> largest_step{0};
   std::atomic<int> throw_at_step{-1};
   std::atomic<int32_t> nan_after_id{-1};  // rows of this token have a NaN logit
+};
+
+// Of a cache that is the token at each place of each page.
+class FakePageStore : public PageStore {
+ public:
+  FakePageStore(std::vector<int32_t>& cache, int32_t places)
+      : cache_(cache), stored_(int64_t{places} * kPageTokens, -1) {}
+  int32_t places() const override { return static_cast<int32_t>(stored_.size()) / kPageTokens; }
+  int64_t bytes() const override { return std::ssize(stored_) * int64_t{sizeof(int32_t)}; }
+  void Save(int32_t page, int32_t place) override { Copy(cache_, page, stored_, place); }
+  void Load(int32_t place, int32_t page) override { Copy(stored_, place, cache_, page); }
+
+ private:
+  static void Copy(const std::vector<int32_t>& from, int32_t at, std::vector<int32_t>& to,
+                   int32_t where) {
+    std::copy_n(from.begin() + int64_t{at} * kPageTokens, kPageTokens,
+                to.begin() + int64_t{where} * kPageTokens);
+  }
+  std::vector<int32_t>& cache_;
+  std::vector<int32_t> stored_;
 };
 
 class FakeBackend : public DenseBackend {
@@ -85,6 +106,10 @@ class FakeBackend : public DenseBackend {
       return cache_.begin() + int64_t{number} * kPageTokens;
     };
     std::copy_n(page(from), kPageTokens, page(to));
+  }
+  absl::StatusOr<std::unique_ptr<PageStore>> MakePageStore(int32_t places) override {
+    if (!controls_->on_a_device) return nullptr;
+    return std::make_unique<FakePageStore>(cache_, places);
   }
   int64_t weight_bytes() const override { return 0; }
   int64_t kv_bytes() const override { return 0; }
@@ -158,6 +183,10 @@ inline std::unique_ptr<Engine> MakeFakeEngine(const FakeEngineOptions& options,
   const int32_t max_rows = options.engine.max_step_tokens + options.engine.max_sequences;
   parts.model = Model::Create(shape, max_rows,
                               std::make_unique<FakeBackend>(options.kv_pages, controls), nullptr);
+  if (options.engine.kv_ram_tokens > 0) {
+    parts.page_store =
+        *parts.model->MakePageStore(static_cast<int32_t>(PagesFor(options.engine.kv_ram_tokens)));
+  }
   parts.kv_pages = options.kv_pages;
   parts.description = "fake";
   return std::make_unique<EngineLoop>(std::move(parts), options.engine);

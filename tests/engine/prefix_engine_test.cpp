@@ -185,6 +185,52 @@ TEST_F(PrefixEngine, APreemptedRequestGoesOnAsIfNothingHadHappened) {
   EXPECT_EQ(stats.kv_pages_used, 0);
 }
 
+TEST_F(PrefixEngine, PausedBatchWorkWaitsAndCanBeCancelledMeanwhile) {
+  controls_->step_time = std::chrono::microseconds(200);
+  const auto engine = Make();
+  std::vector<GenerationRequest> requests;
+  for (int i = 0; i < 5; ++i) {
+    requests.push_back(Greedy(RandomIds(80, i), 300));
+    requests.back().priority = Priority::kBatch;
+  }
+  std::vector<std::future<GenerationEvent>> answers;
+  for (int i = 0; i < 4; ++i) answers.push_back(testing::Start(*engine, requests[i]));
+  while (engine->stats().generated_tokens < 50) std::this_thread::yield();
+  engine->PauseBatch(true);
+  EXPECT_TRUE(engine->stats().batch_paused);
+  while (engine->stats().running > 0) std::this_thread::yield();
+  const int steps = controls_->steps;
+  requests[4].deadline = Clock::now() + std::chrono::milliseconds(50);
+  EXPECT_EQ(testing::Start(*engine, requests[4]).get().finish, FinishReason::kDeadline);
+  EXPECT_EQ(controls_->steps, steps);
+  EXPECT_EQ(engine->stats().waiting, 4);
+  EXPECT_EQ(RunToEnd(*engine, Greedy(RandomIds(30, 20), 10))->finish, FinishReason::kLength);
+  GenerationRequest late = Greedy(RandomIds(10, 30), 5);
+  late.priority = Priority::kBatch;
+  const auto handle = *engine->Submit(late);
+  handle->Cancel();
+  for (int i = 0; i < 2000 && engine->stats().waiting > 4; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(engine->stats().waiting, 4);
+
+  engine->PauseBatch(false);
+  for (int i = 0; i < 4; ++i) {
+    const GenerationEvent answer = answers[i].get();
+    EXPECT_EQ(Ids(answer), Ids(*RunToEnd(*Make(/*cache=*/false), requests[i]))) << i;
+  }
+  EXPECT_FALSE(engine->stats().batch_paused);
+}
+
+TEST_F(PrefixEngine, EndsWhileBatchWorkIsPaused) {
+  auto engine = Make();
+  engine->PauseBatch(true);
+  GenerationRequest request = Greedy(RandomIds(80, 1), 300);
+  request.priority = Priority::kBatch;
+  auto answer = testing::Start(*engine, request);
+  engine.reset();
+  EXPECT_EQ(answer.get().finish, FinishReason::kCancelled);
+}
+
 TEST_F(PrefixEngine, AScoringIsPreemptedAndStillRight) {
   options_.engine.max_sequences = 1;
   options_.engine.max_step_tokens = 32;

@@ -15,10 +15,11 @@ namespace tandem::testing {
 
 class SchedulerDriver {
  public:
-  SchedulerDriver(SchedulerOptions options, int64_t kv_pages, bool caches = true)
+  SchedulerDriver(SchedulerOptions options, int64_t kv_pages, bool caches = true,
+                  int32_t ram_pages = 0, int hash_bits = 128)
       : pages_(kv_pages),
-        cache_(pages_, PageHasher("test")),
         content_(kv_pages * kPageTokens, -1),
+        cache_(pages_, PageHasher("test", hash_bits), TierOf(ram_pages)),
         caches_(caches),
         scheduler_(options, cache_, [this](int32_t from, int32_t to) {
           std::copy_n(Content(from), kPageTokens, Content(to));
@@ -105,8 +106,8 @@ class SchedulerDriver {
 
   FakeTokenizer tokenizer_;
   KvPages pages_;
-  PrefixCache cache_;
   std::vector<int32_t> content_;  // the token at each place of each page
+  PrefixCache cache_;
   bool caches_;
   Scheduler scheduler_;
   std::vector<Outcome> outcomes_;
@@ -116,6 +117,10 @@ class SchedulerDriver {
   int64_t total_prefill_rows_ = 0;
 
  private:
+  std::unique_ptr<PageTier> TierOf(int32_t ram_pages) {
+    if (ram_pages == 0) return nullptr;
+    return std::make_unique<PageTier>(std::make_unique<FakePageStore>(content_, ram_pages));
+  }
   std::vector<int32_t>::iterator Content(int32_t page) {
     return content_.begin() + int64_t{page} * kPageTokens;
   }

@@ -199,17 +199,23 @@ TEST(Scheduling, TellsPlaces) {
 
 // Everything at once, in caches so tight that most steps have to choose.
 TEST(Scheduling, RandomRequestsAllEndAndAnswerAsIfAlone) {
-  int64_t preemptions = 0, cached = 0, evicted = 0;
-  for (uint32_t seed = 0; seed < 40; ++seed) {
+  int64_t preemptions = 0, cached = 0, evicted = 0, loaded = 0;
+  for (uint32_t seed = 0; seed < 60; ++seed) {
     std::mt19937 random(seed);
     const int64_t n_pages = 12 + random() % 30;
     Driver driver({.prefill_chunk = static_cast<int32_t>(32 + random() % 200),
                    .max_sequences = static_cast<int32_t>(1 + random() % 12)},
-                  n_pages, /*caches=*/seed % 8 != 7);
+                  n_pages, /*caches=*/seed % 8 != 7,
+                  /*ram_pages=*/seed % 3 == 0 ? 0 : static_cast<int32_t>(seed * 2),
+                  /*hash_bits=*/seed % 5 == 0 ? 6 : 128);
     std::vector<GenerationRequest> requests;
     std::vector<bool> cancelled;
     const auto step = [&] {
       driver.Step();
+      const PageTier* tier = driver.cache_.tier();
+      if (tier != nullptr) {
+        ASSERT_LE(tier->used(), tier->total());
+      }
       ASSERT_FALSE(::testing::Test::HasFailure()) << "seed " << seed;
       if (random() % 15 == 0) {
         const size_t victim = random() % requests.size();
@@ -241,10 +247,12 @@ TEST(Scheduling, RandomRequestsAllEndAndAnswerAsIfAlone) {
     preemptions += driver.scheduler_.preemptions();
     cached += driver.scheduler_.cached_prompt_tokens();
     evicted += driver.cache_.evicted();
+    if (driver.cache_.tier() != nullptr) loaded += driver.cache_.tier()->loaded();
   }
   EXPECT_GT(preemptions, 100);
   EXPECT_GT(cached, 10000);
   EXPECT_GT(evicted, 1000);
+  EXPECT_GT(loaded, 300);
 }
 
 }  // namespace

@@ -35,8 +35,10 @@ struct Asked {
   std::promise<void> ended;
 };
 
-void Ask(Engine& engine, const GoldenSequence& golden, Asked& asked) {
+void Ask(Engine& engine, const GoldenSequence& golden, Asked& asked,
+         Priority priority = Priority::kNormal) {
   GenerationRequest request;
+  request.priority = priority;
   request.prompt_ids = golden.prompt;
   request.sampling.temperature = 0;
   request.max_tokens = kSteps;
@@ -190,12 +192,54 @@ TEST(HybridEngine, ProfilePlanAndMeasuredHitsAgree) {
   }
 }
 
+// A cache that the longest golden fills, so that each of the others preempts it, and its pages
+// leave the GPU. What came back through RAM is what had left.
+TEST(HybridEngine, PagesThatLeftTheGpuComeBackByCopies) {
+  const auto goldens = LoadGoldens(DataPath("demo.safetensors"));
+  int64_t rows_without = 0;
+  for (const int64_t ram_tokens : {0, 1024}) {
+    EngineOptions options = Options({.device = Device::kEmulated, .allow_emulated = true});
+    options.kv_tokens = static_cast<int64_t>(goldens[0].prompt.size()) + kSteps;
+    options.kv_ram_tokens = ram_tokens;
+    const auto engine = Engine::Create(options);
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    std::vector<Asked> asked(goldens.size());
+    Ask(**engine, goldens[0], asked[0], Priority::kBatch);
+    while ((*engine)->stats().generated_tokens < 5) std::this_thread::yield();
+    for (size_t i = 1; i < goldens.size(); ++i)
+      Ask(**engine, goldens[i], asked[i], Priority::kInteractive);
+    for (Asked& one : asked) one.ended.get_future().wait();
+    for (size_t i = 0; i < goldens.size(); ++i) {
+      EXPECT_EQ(asked[i].status, absl::OkStatus());
+      EXPECT_EQ(asked[i].ids, goldens[i].greedy) << "sequence " << i;
+    }
+    const EngineStats stats = (*engine)->stats();
+    std::printf("[ rows     ] %ld prompt rows, %ld pages saved, %ld loaded, %ld preemptions\n",
+                stats.prompt_tokens, stats.pages_saved, stats.pages_loaded, stats.preemptions);
+    EXPECT_GE(stats.preemptions, 1);
+    EXPECT_GT(stats.evicted_pages, 3);
+    EXPECT_LE(stats.ram_pages_used, stats.ram_pages_total);
+    if (ram_tokens == 0) {
+      rows_without = stats.prompt_tokens;
+      EXPECT_EQ(stats.pages_loaded, 0);
+    } else {
+      EXPECT_GE(stats.pages_loaded, 3);
+      EXPECT_LE(stats.prompt_tokens, rows_without - 3 * kPageTokens);
+    }
+  }
+}
+
 TEST(HybridEngine, SaysWhatItCannotDo) {
   const auto refused = Engine::Create(Options({.device = Device::kEmulated}));
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(refused.status().message().find("for tests"), std::string::npos);
   const auto half = Engine::Create(Options({.device = Device::kCpu, .hot_fraction = 0.5}));
   EXPECT_EQ(half.status().code(), absl::StatusCode::kInvalidArgument);
+  EngineOptions in_ram = Options({.device = Device::kCpu});
+  in_ram.kv_ram_tokens = 1000;
+  EXPECT_NE(Engine::Create(in_ram).status().message().find("without one all of the cache lies in "
+                                                           "RAM"),
+            std::string::npos);
   const auto on_cpu = Engine::Create(Options({.device = Device::kCpu}));
   ASSERT_TRUE(on_cpu.ok());
   EXPECT_EQ((*on_cpu)->ReplaceHotExpert({1}, {0}, {1}).code(), absl::StatusCode::kInvalidArgument);

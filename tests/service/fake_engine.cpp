@@ -131,7 +131,13 @@ EngineStats FakeEngine::stats() const {
   EngineStats stats;
   stats.running = static_cast<int32_t>(running_.size());
   stats.generated_tokens = generated_;
+  stats.batch_paused = batch_paused_;
   return stats;
+}
+
+void FakeEngine::PauseBatch(bool paused) {
+  std::lock_guard lock(mutex_);
+  batch_paused_ = paused;
 }
 
 LayerTimes FakeEngine::layer_times() const {

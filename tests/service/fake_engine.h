@@ -51,6 +51,8 @@ class FakeEngine final : public Engine {
     task();
     return absl::OkStatus();
   }
+  // Only noted: stats() shows it.
+  void PauseBatch(bool paused) override;
   absl::StatusOr<std::vector<TokenScore>> Score(const std::vector<int32_t>&) override;
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const ModelConfig& config() const override { return config_; }
@@ -88,7 +90,7 @@ class FakeEngine final : public Engine {
   std::vector<FinishReason> finished_;
   GenerationRequest last_request_;
   int64_t generated_ = 0;
-  bool closed_ = false;
+  bool closed_ = false, batch_paused_ = false;
   std::mutex observers_mutex_;
   std::vector<std::shared_ptr<RoutingObserver>> observers_;
   std::thread thread_;
