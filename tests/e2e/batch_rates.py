@@ -114,7 +114,7 @@ def main():
         print(f"8 clients over gRPC: {statistics.median(clients):.0f} {[round(r) for r in clients]}")
         for n in (TINY // 5, TINY):
             tiny = [{"prompt": f"{i}", "max_tokens": 2, "temperature": 0} for i in range(n)]
-            for flags in ([], ["--max-sequences", "1"]):  # one at a time no step is of mixed kind: the shares are exact
+            for flags in ([], ["--max-sequences", "1"]):
                 report = batch(folder, "tiny", tiny, *flags)
                 print(f"{n} tiny requests {' '.join(flags)}: {report['wall_s']:.1f} s, "
                       f"{report['rates']['requests_per_s']:.0f} requests/s, outside the engine "
