@@ -4,6 +4,14 @@
 #include <tuple>
 
 namespace tandem {
+namespace {
+
+// Its next row is the first of a page.
+bool NeedsAPage(const Sequence& sequence) {
+  return sequence.cached() == std::ssize(sequence.pages()) * kPageTokens;
+}
+
+}  // namespace
 
 void Scheduler::Enqueue(std::unique_ptr<Sequence> sequence) {
   FairShares& shares = shares_[static_cast<int>(sequence->priority())];
@@ -69,7 +77,7 @@ std::vector<PlannedSlice> Scheduler::Plan(Clock::time_point now) {
   if (batch_paused_) PreemptBatch();
   BeginTurns();
   Admit(now);
-  Draft draft{.prefill_rows_left = options_.prefill_chunk};
+  Draft draft{.all_may_grow = AllMayGrow(), .prefill_rows_left = options_.prefill_chunk};
   PlanDecode(Turn::kOthers, draft);
   PlanPrefill(Turn::kOthers, draft);
   draft.rows_left = pace_.RowsBeside(draft.rows);
@@ -89,6 +97,19 @@ void Scheduler::BeginTurns() {
     running.turn_served = share.served;
     share.pending += running.sequence->tokens_to_serve();
   }
+}
+
+// One look at all pages, where there is room, instead of one for each that decodes into a new page.
+bool Scheduler::AllMayGrow() {
+  holders_.clear();
+  bool any = false;
+  for (const Running& running : running_) {
+    const Sequence& sequence = *running.sequence;
+    const bool grows = !sequence.prefilling() && NeedsAPage(sequence);
+    holders_.push_back({PagesFor(sequence.max_cached()), sequence.pages(), grows});
+    any |= grows;
+  }
+  return any && banker_.IsSafe(holders_);
 }
 
 // The running ones of a kind, in the order in which they may take what a step has room for.
@@ -117,9 +138,11 @@ void Scheduler::Add(Sequence* sequence, int32_t tokens, std::vector<PlannedSlice
 void Scheduler::PlanDecode(Turn turn, Draft& draft) {
   for (Sequence* sequence : InTurn(turn, /*prefilling=*/false)) {
     if (draft.rows_left <= 0) return;
-    if (sequence->cached() == std::ssize(sequence->pages()) * kPageTokens) {
+    if (NeedsAPage(*sequence)) {
       // It may have made room for one of those before it.
-      if (!IsRunning(sequence) || !MakeRoom({sequence, sequence->pages(), 1, 0})) continue;
+      const bool granted = draft.all_may_grow ||
+                           (IsRunning(sequence) && MakeRoom({sequence, sequence->pages(), 1, 0}));
+      if (!granted) continue;
       TANDEM_CHECK(cache_.Allocate(1, sequence->pages()), "what is granted is there");
     }
     Add(sequence, 1, draft.decodes, draft);

@@ -108,6 +108,7 @@ class Scheduler {
   // A step that is being put together.
   struct Draft {
     std::vector<PlannedSlice> decodes, prefills;
+    bool all_may_grow = false;  // nobody's next page has to wait
     int32_t rows = 0;
     int32_t prefill_rows_left = 0;
     int32_t rows_left = BatchPace::kUnbounded;  // for those whose turn it is: batch work or others
@@ -139,6 +140,7 @@ class Scheduler {
   void BeginTurns();
   void Leave(Sequence& sequence);
   void LeaveShare(Sequence& sequence);
+  bool AllMayGrow();
   std::vector<Sequence*> InTurn(Turn turn, bool prefilling) const;
   void Add(Sequence* sequence, int32_t tokens, std::vector<PlannedSlice>& slices, Draft& draft);
   void PlanDecode(Turn turn, Draft& draft);

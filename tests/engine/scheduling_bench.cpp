@@ -1,6 +1,6 @@
 // Not a test: what the scheduler and the prefix cache cost, without any model.
 //
-//   decode step of 64 sequences, plan and books: what is added to a step's time
+//   decode step of 64 to 1,024 sequences, plan and books: what is added to a step's time
 //   submit: a prompt of 100,000 tokens until the call returns
 #include <algorithm>
 #include <cstdio>
@@ -29,13 +29,14 @@ std::vector<int32_t> Prompt(int tokens, int shared, int who) {
   return ids;
 }
 
-// 64 sequences of 8K tokens, half of them shared, that decode `steps` tokens in a cache of `pages`.
-void DecodeSteps(const char* what, int64_t n_pages, bool caches, int steps) {
+// Sequences of 8K tokens, half of them shared, that decode `steps` tokens in a cache of `pages`.
+void DecodeSteps(const char* what, int sequences, int64_t n_pages, bool caches, int steps) {
   testing::FakeTokenizer tokenizer;
   KvPages pages(n_pages);
   PrefixCache cache(pages, PageHasher("bench"));
-  Scheduler scheduler({.prefill_chunk = 8192, .max_sequences = 64}, cache, [](int32_t, int32_t) {});
-  for (int i = 0; i < 64; ++i) {
+  Scheduler scheduler({.prefill_chunk = 8192, .max_sequences = sequences}, cache,
+                      [](int32_t, int32_t) {});
+  for (int i = 0; i < sequences; ++i) {
     GenerationRequest request;
     request.prompt_ids = Prompt(8192, 4096, i);
     auto sequence = std::make_unique<Sequence>(std::move(request), 1, tokenizer,
@@ -49,7 +50,7 @@ void DecodeSteps(const char* what, int64_t n_pages, bool caches, int steps) {
     const auto begin = Clock::now();
     const auto plan = scheduler.Plan(begin);
     double spent = Micros(begin);
-    const bool decodes = plan.size() == 64 && !plan.front().sequence->prefilling();
+    const bool decodes = std::ssize(plan) == sequences && !plan.front().sequence->prefilling();
     for (const auto& [sequence, tokens] : plan) {
       sequence->AddCached(tokens);
       if (!sequence->prefilling()) sequence->Accept({(step * 13 + 5) % 90, 0, {}}, begin);
@@ -84,9 +85,11 @@ void Submits(bool cache) {
 
 int main() {
   using namespace tandem;
-  DecodeSteps("64 decode rows, no prefix cache", 100000, false, 5000);
-  DecodeSteps("64 decode rows, prefix cache", 100000, true, 5000);
-  DecodeSteps("64 decode rows, prefix cache, claims beyond the cache", 12000, true, 5000);
+  DecodeSteps("64 decode rows, no prefix cache", 64, 100000, false, 5000);
+  DecodeSteps("64 decode rows, prefix cache", 64, 100000, true, 5000);
+  DecodeSteps("64 decode rows, prefix cache, claims beyond the cache", 64, 12000, true, 3000);
+  DecodeSteps("256 decode rows, claims beyond the cache", 256, 48000, true, 1000);
+  DecodeSteps("1,024 decode rows, claims beyond the cache", 1024, 192000, true, 300);
   Submits(false);
   Submits(true);
 }
