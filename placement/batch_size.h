@@ -19,7 +19,7 @@
 
 namespace tandem {
 
-struct BatchJob {
+struct BatchLoad {
   int64_t requests = 0;
   double prompt_tokens = 0, answer_tokens = 0;  // means
   double cached_share = 0;                      // of the prompts' tokens; in [0, 1]
@@ -42,22 +42,22 @@ struct BatchPrediction {
   StepTime step;                                    // of decode rows alone
 };
 
-// With so many in flight. REQUIRES: sequences > 0, a job that CheckBatchJob() is content with.
-BatchPrediction PredictBatch(const CostModel& costs, const Residences& where, const BatchJob& job,
+// With so many in flight. REQUIRES: sequences > 0, a job that CheckBatchLoad() is content with.
+BatchPrediction PredictBatch(const CostModel& costs, const Residences& where, const BatchLoad& job,
                              const BatchLimits& limits, int32_t sequences);
 
 // The fewest whose job ends within 2 % of the earliest that the cache and the limits allow; one at
 // least. Errors: INVALID_ARGUMENT naming what is wrong with the job or the limits.
 absl::StatusOr<BatchPrediction> ChooseBatchSize(const CostModel& costs, const Residences& where,
-                                                const BatchJob& job, const BatchLimits& limits);
+                                                const BatchLoad& job, const BatchLimits& limits);
 
 // The same for a plan, by whose goals the dense side is held, with the routing of a profile (no
 // tokens: all experts alike). `limits.chunk_tokens` is the caller's; streaming is the plan's.
 absl::StatusOr<BatchPrediction> ChooseBatchSize(const ModelShape& shape, const Machine& machine,
                                                 const Plan& plan, const RoutingCounts& decode,
-                                                const RoutingCounts& prefill, const BatchJob& job,
+                                                const RoutingCounts& prefill, const BatchLoad& job,
                                                 BatchLimits limits);
 
-absl::Status CheckBatchJob(const BatchJob& job, const BatchLimits& limits);
+absl::Status CheckBatchLoad(const BatchLoad& job, const BatchLimits& limits);
 
 }  // namespace tandem

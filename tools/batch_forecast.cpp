@@ -1,8 +1,8 @@
 #include "tools/batch_forecast.h"
 
-#include <algorithm>
-
-#include "bench/predictions.h"
+#include "core/log.h"
+#include "gpu_attention/step_batch.h"
+#include "placement/cost_model.h"
 
 namespace tandem {
 namespace {
@@ -11,28 +11,27 @@ constexpr int64_t kUnsaidTokens = 512;  // as batch_order.h has it
 
 }  // namespace
 
-double ForecastSeconds(const BatchSize& size, const StartPlan& start, const EngineOptions& engine,
-                       const ModelShape& shape, int32_t in_flight) {
-  if (start.plan == nullptr || size.requests == 0) return 0;
-  const bool gpu = start.plan->gpu;
-  PredictionInput input = {.shape = shape,
-                           .weight_bits = engine.dense_dtype == DenseDType::kInt8 ? 8 : 16,
-                           .gpu = gpu,
-                           .where = ResidencesOf(*start.plan),
-                           .chunk = engine.max_step_tokens,
-                           .stream = gpu && engine.device.stream != StreamExperts::kNever,
-                           .decode = start.decode,
-                           .prefill = start.prefill};
-  if (!CheckRates(start.machine, shape, input.weight_bits, gpu).ok()) return 0;
+std::optional<BatchPrediction> ForecastBatch(const BatchSize& size, const StartPlan& start,
+                                             const EngineOptions& options, const Engine& engine) {
+  const ModelShape& shape = engine.config().shape;
+  if (start.plan == nullptr || size.requests == 0) return std::nullopt;
+  const int weight_bits = options.dense_dtype == DenseDType::kInt8 ? 8 : 16;
+  if (!CheckRates(start.machine, shape, weight_bits, start.plan->gpu).ok()) return std::nullopt;
+  const auto requests = static_cast<double>(size.requests);
   const int64_t answers = size.max_tokens + size.unbounded * kUnsaidTokens;
-  const int64_t prompt = std::max<int64_t>(1, size.prompt_tokens / size.requests);
-  const auto batch = static_cast<int32_t>(
-      std::min<int64_t>({size.requests, in_flight, static_cast<int64_t>(engine.max_sequences)}));
-  const double prefill = PredictRate(input, start.machine, 0, prompt);
-  const double decode =
-      PredictRate(input, start.machine, batch, prompt + answers / size.requests / 2);
-  if (prefill <= 0 || decode <= 0) return 0;
-  return static_cast<double>(size.prompt_tokens) / prefill + static_cast<double>(answers) / decode;
+  if (size.prompt_tokens == 0 || answers == 0) return std::nullopt;  // nothing is generated
+  const auto chosen =
+      ChooseBatchSize(shape, start.machine, *start.plan, start.decode, start.prefill,
+                      {.requests = size.requests,
+                       .prompt_tokens = static_cast<double>(size.prompt_tokens) / requests,
+                       .answer_tokens = static_cast<double>(answers) / requests},
+                      {.kv_tokens = engine.stats().kv_pages_total * kPageTokens,
+                       .max_sequences = options.max_sequences,
+                       .chunk_tokens = options.max_step_tokens});
+  if (chosen.ok()) return *chosen;
+  LogWarning("how long the batch will take cannot be told: {}",
+             std::string(chosen.status().message()));
+  return std::nullopt;
 }
 
 }  // namespace tandem

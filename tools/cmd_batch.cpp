@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -35,10 +36,11 @@ struct Options {
   int in_flight = 0;
 };
 
-// Waits for the engine's place to be filled: an eighth more than it computes at once.
-int32_t InFlight(const Options& options) {
-  if (options.in_flight > 0) return options.in_flight;
-  return options.engine.max_sequences + std::max(1, options.engine.max_sequences / 8);
+// An eighth more than are computed at once wait, so that no place stays empty.
+int32_t WithSomeWaiting(int32_t sequences) { return sequences + std::max(1, sequences / 8); }
+
+int32_t MostInFlight(const Options& options) {
+  return options.in_flight > 0 ? options.in_flight : WithSomeWaiting(options.engine.max_sequences);
 }
 
 std::string AnsweredBy(const Options& options, const Engine& engine) {
@@ -53,7 +55,7 @@ absl::StatusOr<BatchOptions> JobOptions(const Options& options, const Engine& en
                       .output_path = options.output,
                       .ordered = options.ordered,
                       .any_model = true,
-                      .max_in_flight = InFlight(options),
+                      .max_in_flight = MostInFlight(options),
                       .answered_by = AnsweredBy(options, engine),
                       .caller = {.name = "", .admin = true}};
   TANDEM_ASSIGN_OR_RETURN(job.shard, Shard::Parse(options.shard));
@@ -80,7 +82,8 @@ absl::Status WriteReport(const std::string& path, const BatchReport& report) {
   return path.empty() ? absl::OkStatus() : ReplaceFile(path, report.ToJson() + "\n");
 }
 
-void TellStart(const Options& options, const BatchJob& job, double predicted_s) {
+void TellStart(const Options& options, const BatchJob& job,
+               const std::optional<BatchPrediction>& forecast) {
   if (options.engine.quiet || options.json) return;
   const BatchProgress progress = job.progress();
   const BatchSize size = job.size();
@@ -88,8 +91,10 @@ void TellStart(const Options& options, const BatchJob& job, double predicted_s) 
       "batch    ", size.requests, " of ", progress.requests, " requests to do, about ",
       size.prompt_tokens, " tokens of prompts and at most ", size.max_tokens, " of answers");
   if (size.unbounded > 0) absl::StrAppend(&text, ", ", size.unbounded, " without a limit");
-  if (predicted_s > 0)
-    absl::StrAppend(&text, "; the plan says ", DurationText(predicted_s), " at most");
+  if (forecast) {
+    absl::StrAppend(&text, "; by the plan ", DurationText(forecast->total_s()), " at most, ",
+                    forecast->sequences, " at a time");
+  }
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 
@@ -121,9 +126,12 @@ int RunJob(const Options& options, const StartPlan& start, const EngineOptions& 
                              job_options->max_in_flight + 64);
   auto job = BatchJob::Open(service.context(), *job_options);
   if (!job.ok()) return Fail(job.status());
-  const double predicted_s = ForecastSeconds((*job)->size(), start, engine_options,
-                                             engine.config().shape, job_options->max_in_flight);
-  TellStart(options, **job, predicted_s);
+  const auto forecast = ForecastBatch((*job)->size(), start, engine_options, engine);
+  const int32_t in_flight = forecast && options.in_flight == 0
+                                ? WithSomeWaiting(forecast->sequences)
+                                : job_options->max_in_flight;
+  (*job)->SetInFlight(in_flight);
+  TellStart(options, **job, forecast);
   BatchMeter meter(engine, /*coverage=*/!options.report.empty());
   absl::Status ran;
   {
@@ -138,8 +146,8 @@ int RunJob(const Options& options, const StartPlan& start, const EngineOptions& 
                 {.progress = (*job)->progress(),
                  .measures = meter.Measure(),
                  .engine = engine.description(),
-                 .max_in_flight = job_options->max_in_flight,
-                 .predicted_s = predicted_s});
+                 .max_in_flight = in_flight,
+                 .predicted_s = forecast ? forecast->total_s() : 0});
 }
 
 int Batch(Options options) {
@@ -149,7 +157,7 @@ int Batch(Options options) {
     return 2;
   }
   EngineOptions engine_options = options.engine.ToOptions();
-  engine_options.max_queue = std::max(engine_options.max_queue, InFlight(options));
+  engine_options.max_queue = std::max(engine_options.max_queue, MostInFlight(options));
   const auto start = PlanForStart(options.engine.plan, engine_options);
   if (!start.ok()) return Fail(start.status());
   if (start->obeyed) engine_options.plan = start->plan;
@@ -192,8 +200,9 @@ void AddBatch(Commands& commands) {
   sub->add_option("--shard", options->shard,
                   "I/N: only requests whose number, from 0, leaves I - 1 when divided by N")
       ->capture_default_str();
-  sub->add_option("--in-flight", options->in_flight,
-                  "most sequences given to the engine at once; 0: an eighth more than it computes")
+  sub->add_option(
+         "--in-flight", options->in_flight,
+         "most sequences given to the engine at once; 0: as many as pay by the plan, and an eighth")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   sub->add_option("--drain", options->drain_s,

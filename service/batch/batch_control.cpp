@@ -6,6 +6,12 @@
 
 namespace tandem {
 
+void BatchRunner::SetInFlight(int32_t most_sequences) {
+  std::lock_guard lock(mutex_);
+  most_sequences_ = most_sequences;
+  changed_.notify_all();
+}
+
 void BatchRunner::Pause() {
   std::lock_guard lock(mutex_);
   paused_ = true;

@@ -97,6 +97,7 @@ class BatchJob {
   virtual absl::Status Run() = 0;
 
   // Any thread, at any time; those that come too late do nothing. Return at once.
+  virtual void SetInFlight(int32_t most_sequences) = 0;  // instead of BatchOptions'
   virtual void Pause() = 0;
   virtual void Resume() = 0;
   // No further requests begin; those in flight have `patience` to end, then they are cancelled and

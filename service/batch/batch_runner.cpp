@@ -42,6 +42,7 @@ BatchRunner::BatchRunner(const ServiceContext& service, const BatchOptions& opti
       order_(std::move(order)),
       size_(size),
       state_(std::ssize(input_.items()), WorkLeft(input_, order_)),
+      most_sequences_(options.max_in_flight),
       kept_(input_.items().size(), true) {
   for (const uint32_t place : order_) kept_[place] = false;
   state_.Resumed(std::ssize(store_->done_items()), store_->done_by_code());
@@ -112,7 +113,7 @@ bool BatchRunner::WaitForRoom(int32_t sequences) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] {
     return Stopping() ||
-           (!paused_ && (flights_.empty() || sequences_ + sequences <= options_.max_in_flight));
+           (!paused_ && (flights_.empty() || sequences_ + sequences <= most_sequences_));
   });
   return !Stopping();
 }

@@ -33,6 +33,7 @@ class BatchRunner final : public BatchJob {
               const BatchSize& size);
 
   absl::Status Run() override;
+  void SetInFlight(int32_t most_sequences) override;
   void Pause() override;
   void Resume() override;
   void Stop(std::chrono::milliseconds patience) override;
@@ -96,6 +97,7 @@ class BatchRunner final : public BatchJob {
   std::map<uint64_t, Flight> flights_;
   uint64_t next_flight_ = 0;
   int32_t sequences_ = 0;  // of all flights
+  int32_t most_sequences_;
   std::vector<Retry> retries_;
   std::map<uint32_t, Attempts> attempts_;     // by place
   Clock::time_point hold_until_{};            // the engine had no room: no more begin before
