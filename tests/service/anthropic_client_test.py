@@ -7,7 +7,6 @@ import json
 import subprocess
 import threading
 import unittest
-import urllib.request
 
 import serving
 
@@ -50,13 +49,6 @@ class AnthropicClientTest(unittest.TestCase):
 
     def create(self, *messages, **more):
         return self.client.messages.create(**self.ask(*messages, **more))
-
-    def metric(self, name):
-        with urllib.request.urlopen(self.server.http + "/metrics") as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith(name + " ") or line.startswith(name + "{"):
-                    return float(line.split()[-1])
-        return None
 
     def test_a_message(self):
         message = self.create("What is a river?")
@@ -200,7 +192,7 @@ class AnthropicClientTest(unittest.TestCase):
         request = self.ask("Tell me a long story.", max_tokens=1500, temperature=1)
         with self.client.messages.stream(**request) as stream:
             next(iter(stream))
-        self.assertTrue(serving.wait_until(lambda: self.metric("tandem_requests_running") == 0),
+        self.assertTrue(serving.wait_until(lambda: self.server.metric("tandem_requests_running") == 0),
                         "the engine still works for a client that left")
 
     def test_requests_beside_each_other(self):
