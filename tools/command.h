@@ -54,6 +54,8 @@ int Fail(const absl::Status& status);
 void AddServe(Commands& commands);
 void AddKeys(Commands& commands);
 void AddChat(Commands& commands);
+void AddBatch(Commands& commands);
+void AddBatchMerge(Commands& commands);
 void AddScore(Commands& commands);
 void AddTokenize(Commands& commands);
 void AddDoctor(Commands& commands);

@@ -1,4 +1,4 @@
-// `tandem`: serve, chat, score, tokenize, doctor, synth, bench.
+// `tandem`: serve, chat, batch, score, tokenize, doctor, synth, bench.
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -32,6 +32,8 @@ int main(int argc, char** argv) {
   tandem::AddServe(commands);
   tandem::AddKeys(commands);
   tandem::AddChat(commands);
+  tandem::AddBatch(commands);
+  tandem::AddBatchMerge(commands);
   tandem::AddScore(commands);
   tandem::AddTokenize(commands);
   tandem::AddPack(commands);

@@ -12,17 +12,17 @@ namespace {
 
 std::string AddressOf(const std::string& flag) { return flag == "off" ? "" : flag; }
 
-std::string NameOf(const std::string& model) {
-  const std::filesystem::path folder = std::filesystem::absolute(model);
-  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
-}
-
 ListenSafety SafetyOf(const ServerOptions& options) {
   return {
       .keys = !options.keys.empty(), .tls = options.tls.has_value(), .insecure = options.insecure};
 }
 
 }  // namespace
+
+std::string ModelNameOf(const std::string& model) {
+  const std::filesystem::path folder = std::filesystem::absolute(model);
+  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+}
 
 void ServeFlags::AddTo(CLI::App* sub) {
   sub->add_option("--grpc", grpc, "listen there for gRPC; port 0 picks a free one; off: do not")
@@ -67,7 +67,7 @@ absl::StatusOr<ServerOptions> ServeFlags::ToOptions(const EngineFlags& engine) c
   }
   options.insecure = insecure;
   options.allowed_hosts = allow_hosts;
-  options.model_name = name.empty() ? NameOf(engine.model) : name;
+  options.model_name = name.empty() ? ModelNameOf(engine.model) : name;
   options.policy = {.normalise_volatile = !no_normalise,
                     .log_prompts = log_prompts,
                     .thinking_default = !no_thinking_default};

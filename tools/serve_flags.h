@@ -26,6 +26,9 @@ struct ServeFlags {
   absl::StatusOr<ServerOptions> ToOptions(const EngineFlags& engine) const;
 };
 
+// As APIs report a model: its folder's name.
+std::string ModelNameOf(const std::string& model_dir);
+
 // On stdout, for people and scripts: one line for each address, gRPC first.
 void PrintAddresses(const Server& server, const ServerOptions& options);
 // In the log: what --insecure means here.

@@ -1,19 +1,24 @@
 #include "service/batch/sqlite.h"
 
+#include <cerrno>
+
 #include "absl/strings/str_cat.h"
+#include "service/batch/whole_io.h"
 
 namespace tandem {
 
 absl::Status SqliteError(sqlite3* db, const std::string& path) {
   const std::string what = absl::StrCat(path, ": ", sqlite3_errmsg(db));
+  const int error = sqlite3_system_errno(db);
   switch (sqlite3_errcode(db)) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return absl::AbortedError(
           absl::StrCat(path, ": another process is at work on this batch; wait until it ends"));
     case SQLITE_FULL:
-      return absl::ResourceExhaustedError(
-          absl::StrCat(what, "; what is done is kept: make room and run it again"));
+      return WriteError(ENOSPC, path);
+    case SQLITE_IOERR:
+      return error != 0 ? WriteError(error, path) : absl::UnknownError(what);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return absl::DataLossError(what);

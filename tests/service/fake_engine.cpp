@@ -101,6 +101,9 @@ FakeEngine::~FakeEngine() {
 absl::StatusOr<std::shared_ptr<Generation>> FakeEngine::Submit(GenerationRequest request) {
   auto sequence = std::make_shared<Sequence>();
   const std::string prompt = tokenizer_.DecodeBytes(request.prompt_ids, /*skip_special=*/false);
+  if (script_.refuse) {
+    if (const absl::Status refused = script_.refuse(prompt); !refused.ok()) return refused;
+  }
   sequence->answer = tokenizer_.Encode(script_.answer ? script_.answer(prompt) : prompt, true);
   sequence->request = std::move(request);
   {

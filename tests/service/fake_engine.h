@@ -33,6 +33,8 @@ class FakeEngine final : public Engine {
     std::function<std::string(const std::string& prompt)> answer = {};
     std::chrono::microseconds step_time{0};
     int32_t max_queue = 256;
+    // What Submit() says of a prompt instead of taking it; OK: it is taken.
+    std::function<absl::Status(const std::string& prompt)> refuse = {};
   };
 
   explicit FakeEngine(Script script);
