@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
@@ -22,6 +23,7 @@ using namespace std::chrono_literals;
 
 constexpr char kAllPaused[] = "paused";  // the database's flag
 constexpr int kIdLength = 24;
+constexpr size_t kMaxPairs = 16, kMaxPairNameBytes = 64, kMaxPairBytes = 512;  // of metadata
 constexpr auto kPausePatience = 10min;  // of requests in flight
 
 std::string Shown(const std::string& text) {
@@ -30,6 +32,17 @@ std::string Shown(const std::string& text) {
 
 absl::Status NotKept(const std::string& id) {
   return absl::NotFoundError(absl::StrCat("no batch of the id ", Shown(id), " is kept here"));
+}
+
+// Null, or a few texts with names.
+bool IsMetadata(const std::string& text) {
+  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_null()) return true;
+  if (!json.is_object() || json.size() > kMaxPairs) return false;
+  return std::ranges::all_of(json.items(), [](const auto& pair) {
+    return pair.key().size() <= kMaxPairNameBytes && pair.value().is_string() &&
+           pair.value().template get_ref<const std::string&>().size() <= kMaxPairBytes;
+  });
 }
 
 absl::Status CheckNew(const NewBatch& batch, const BatchLimits& limits) {
@@ -42,6 +55,11 @@ absl::Status CheckNew(const NewBatch& batch, const BatchLimits& limits) {
   if (batch.window_s < 1 || batch.window_s > limits.max_window_s) {
     return absl::InvalidArgumentError(absl::StrCat("completion_window is ", batch.window_s,
                                                    " s; expected 1 to ", limits.max_window_s));
+  }
+  if (!IsMetadata(batch.metadata)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "metadata is something else; expected at most ", kMaxPairs, " texts of at most ",
+        kMaxPairBytes, " bytes, with names of at most ", kMaxPairNameBytes));
   }
   return absl::OkStatus();
 }

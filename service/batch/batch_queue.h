@@ -44,7 +44,7 @@ struct BatchQueueOptions {
   std::string folder;  // made if it is not there
   BatchLimits limits;
   int32_t max_in_flight = 72;  // BatchOptions, of each batch at work
-  std::string answered_by;     // BatchOptions
+  std::string answered_by;     // BatchOptions; for ServerOptions: what it says besides the model
 };
 
 struct NewBatch {
@@ -52,7 +52,7 @@ struct NewBatch {
   std::string endpoint;         // one of BatchUrls()
   int64_t window_s = 86400;     // then what is not done expires
   std::string window = "24h";   // as the client wrote it
-  std::string metadata = "{}";  // JSON
+  std::string metadata = "null";  // JSON: an object of texts
 };
 
 // A batch as it is now.
@@ -61,13 +61,6 @@ struct BatchView {
   bool running = false;
   int32_t in_flight = 0;
   double left_s = -1;  // estimate; negative: not known
-};
-
-// For those who watch the server.
-struct BatchCounts {
-  int64_t running = 0, waiting = 0, paused = 0;  // batches that have not ended
-  int64_t done = 0, failed = 0;  // requests since the server's start; failed ones are done, too
-  bool all_paused = false;
 };
 
 class BatchQueue {

@@ -43,7 +43,7 @@ struct BatchRecord {
   bool paused = false;
   std::string endpoint, input_file;
   std::string window;                   // completion_window, as the client wrote it
-  std::string metadata = "{}";          // JSON
+  std::string metadata = "null";        // JSON: an object of texts
   std::string output_file, error_file;  // "": none
   std::vector<BatchFault> faults;
   std::string problem;  // why it does not go on; "" if nothing keeps it
@@ -53,6 +53,13 @@ struct BatchRecord {
           failed_s = 0, expired_s = 0, cancelling_s = 0, cancelled_s = 0;
 
   int64_t ended_s() const;  // 0: not yet
+};
+
+// Of a whole server, for those who watch it.
+struct BatchCounts {
+  int64_t running = 0, waiting = 0, paused = 0;  // batches that have not ended
+  int64_t done = 0, failed = 0;  // requests since the server's start; failed ones are done, too
+  bool all_paused = false;
 };
 
 std::string ToText(const FileRecord& record);
