@@ -7,7 +7,7 @@ namespace tandem {
 namespace {
 
 constexpr std::chrono::milliseconds kInterval(250);
-constexpr int64_t kGroupBytes = 4 << 20;
+constexpr int64_t kMostGroupBytes = 4 << 20;
 
 }  // namespace
 
@@ -28,7 +28,7 @@ void GroupCommit::Add(Result result) {
   if (!error_.ok()) return;
   waiting_bytes_ += static_cast<int64_t>(result.line.text.size());
   waiting_.push_back(std::move(result));
-  if (waiting_.size() == 1 || waiting_bytes_ >= kGroupBytes) changed_.notify_all();
+  if (waiting_.size() == 1 || waiting_bytes_ >= kMostGroupBytes) changed_.notify_all();
 }
 
 absl::Status GroupCommit::Flush() {
@@ -49,7 +49,7 @@ std::vector<Result> GroupCommit::NextGroup() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return closed_ || !waiting_.empty(); });
   changed_.wait_for(lock, kInterval,
-                    [this] { return closed_ || flush_ || waiting_bytes_ >= kGroupBytes; });
+                    [this] { return closed_ || flush_ || waiting_bytes_ >= kMostGroupBytes; });
   busy_ = !waiting_.empty();
   return std::exchange(waiting_, {});
 }
