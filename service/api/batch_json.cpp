@@ -39,9 +39,8 @@ Json OwnJson(const BatchView& batch) {
 }
 
 absl::Status BadQuery(const char* field, const std::string& value, const std::string& expected) {
-  return absl::InvalidArgumentError(
-      absl::StrCat(field, " is \"", absl::Utf8SafeCHexEscape(value.substr(0, 64)), "\"; expected ",
-                   expected));
+  return absl::InvalidArgumentError(absl::StrCat(
+      field, " is \"", absl::Utf8SafeCHexEscape(value.substr(0, 64)), "\"; expected ", expected));
 }
 
 }  // namespace

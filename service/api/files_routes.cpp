@@ -51,8 +51,7 @@ absl::Status TakePart(const FormPart& part, FileForm& form) {
 absl::StatusOr<FileForm> ParseFileForm(const HttpRequest& request) {
   const auto type = request.headers.find("content-type");
   TANDEM_ASSIGN_OR_RETURN(
-      const auto parts,
-      ParseForm(type == request.headers.end() ? "" : type->second, request.body));
+      const auto parts, ParseForm(type == request.headers.end() ? "" : type->second, request.body));
   FileForm form = {.file = {.owner = request.caller.name}, .content = {}};
   std::set<std::string> seen;
   for (const FormPart& part : parts) {

@@ -47,9 +47,8 @@ void BatchQueue::Clerk() {
     if (looked.ok() && !closing_) looked = LookAround();
     if (looked.ok() && Clock::now() >= next_sweep_) looked = Sweep();
     if (!looked.ok()) LogError("batches: {}", looked.ToString());
-    changed_.wait_for(lock, kLook, [this] {
-      return closing_ || changed_by_caller_ || !finished_.empty();
-    });
+    changed_.wait_for(lock, kLook,
+                      [this] { return closing_ || changed_by_caller_ || !finished_.empty(); });
   }
 }
 
@@ -94,13 +93,15 @@ absl::Status BatchQueue::ValidateAll(std::unique_lock<std::mutex>& lock) {
 }
 
 absl::Status BatchQueue::Refuse(const std::string& id, const std::vector<BatchFault>& faults) {
-  return Update(id, [&](BatchRecord& record) {
-           if (HasEnded(record.status)) return absl::OkStatus();
-           record.status = BatchStatus::kFailed;
-           record.failed_s = NowSeconds();
-           record.faults = faults;
-           return absl::OkStatus();
-         }).status();
+  return Update(id,
+                [&](BatchRecord& record) {
+                  if (HasEnded(record.status)) return absl::OkStatus();
+                  record.status = BatchStatus::kFailed;
+                  record.failed_s = NowSeconds();
+                  record.faults = faults;
+                  return absl::OkStatus();
+                })
+      .status();
 }
 
 absl::Status BatchQueue::LookAround() {
@@ -151,8 +152,8 @@ const BatchRecord* BatchQueue::ChooseNext(const std::vector<BatchRecord>& open) 
   const BatchRecord* next = nullptr;
   std::pair<int32_t, int64_t> best;
   for (const BatchRecord& batch : open) {
-    if (batch.status != BatchStatus::kInProgress || batch.paused || all_paused_ ||
-        !MayTry(batch) || slots_.contains(batch.id) || !OwnerIsKnown(batch.owner)) {
+    if (batch.status != BatchStatus::kInProgress || batch.paused || all_paused_ || !MayTry(batch) ||
+        slots_.contains(batch.id) || !OwnerIsKnown(batch.owner)) {
       continue;
     }
     const auto turn = turns_.find(batch.owner);

@@ -154,8 +154,8 @@ absl::Status BatchDatabase::CheckRoom(const FileRecord& file, const BatchLimits&
                               return absl::OkStatus();
                             }));
   if (files >= limits.max_key_files) {
-    return TooMuch(absl::StrCat("this key has ", files, " files; expected at most ",
-                                limits.max_key_files));
+    return TooMuch(
+        absl::StrCat("this key has ", files, " files; expected at most ", limits.max_key_files));
   }
   if (bytes + file.bytes > limits.max_key_bytes) {
     return TooMuch(absl::StrCat("with this file the key's would have ", bytes + file.bytes,
@@ -286,9 +286,8 @@ absl::StatusOr<std::optional<BatchRecord>> BatchDatabase::FindBatch(const std::s
 absl::StatusOr<Page<BatchRecord>> BatchDatabase::ListBatches(
     const std::optional<std::string>& owner, const PageArgs& page) {
   std::lock_guard lock(mutex_);
-  TANDEM_ASSIGN_OR_RETURN(
-      auto texts,
-      ListTexts("batches", owner ? "owner = ?" : "1", owner ? Values{*owner} : Values{}, page));
+  TANDEM_ASSIGN_OR_RETURN(auto texts, ListTexts("batches", owner ? "owner = ?" : "1",
+                                                owner ? Values{*owner} : Values{}, page));
   return PageFrom(std::move(texts), page.limit, BatchFromText);
 }
 

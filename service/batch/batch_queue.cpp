@@ -48,9 +48,8 @@ bool IsMetadata(const std::string& text) {
 absl::Status CheckNew(const NewBatch& batch, const BatchLimits& limits) {
   const auto urls = BatchUrls();
   if (std::ranges::find(urls, batch.endpoint) == urls.end()) {
-    return absl::InvalidArgumentError(absl::StrCat("endpoint is ", Shown(batch.endpoint),
-                                                   "; expected one of ",
-                                                   absl::StrJoin(urls, ", ")));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "endpoint is ", Shown(batch.endpoint), "; expected one of ", absl::StrJoin(urls, ", ")));
   }
   if (batch.window_s < 1 || batch.window_s > limits.max_window_s) {
     return absl::InvalidArgumentError(absl::StrCat("completion_window is ", batch.window_s,
@@ -94,8 +93,7 @@ absl::Status BatchQueue::OpenFolder() {
   std::error_code error;
   std::filesystem::permissions(folder, std::filesystem::perms::owner_all, error);
   TANDEM_ASSIGN_OR_RETURN(database_, BatchDatabase::Open(absl::StrCat(folder, "/batches.db")));
-  files_ =
-      std::make_unique<FileStore>(*database_, absl::StrCat(folder, "/files"), options_.limits);
+  files_ = std::make_unique<FileStore>(*database_, absl::StrCat(folder, "/files"), options_.limits);
   RemoveStrangers();
   TANDEM_ASSIGN_OR_RETURN(all_paused_, database_->Flag(kAllPaused));
   return absl::OkStatus();

@@ -48,10 +48,10 @@ struct BatchQueueOptions {
 };
 
 struct NewBatch {
-  std::string input_file;       // an id
-  std::string endpoint;         // one of BatchUrls()
-  int64_t window_s = 86400;     // then what is not done expires
-  std::string window = "24h";   // as the client wrote it
+  std::string input_file;         // an id
+  std::string endpoint;           // one of BatchUrls()
+  int64_t window_s = 86400;       // then what is not done expires
+  std::string window = "24h";     // as the client wrote it
   std::string metadata = "null";  // JSON: an object of texts
 };
 
@@ -145,11 +145,11 @@ class BatchQueue {
   mutable std::mutex mutex_;  // before the database's
   std::condition_variable changed_;
   bool closing_ = false, all_paused_ = false;
-  bool changed_by_caller_ = false;  // the clerk has something to look at
-  std::map<std::string, std::shared_ptr<BatchSlot>> slots_;    // at work, by id
-  std::vector<std::shared_ptr<BatchSlot>> finished_;           // whose threads are to be joined
-  std::map<std::string, Clock::time_point> not_before_;        // of batches that could not go on
-  std::map<std::string, int64_t> turns_;                       // when an owner was last served
+  bool changed_by_caller_ = false;                           // the clerk has something to look at
+  std::map<std::string, std::shared_ptr<BatchSlot>> slots_;  // at work, by id
+  std::vector<std::shared_ptr<BatchSlot>> finished_;         // whose threads are to be joined
+  std::map<std::string, Clock::time_point> not_before_;      // of batches that could not go on
+  std::map<std::string, int64_t> turns_;                     // when an owner was last served
   int64_t turn_ = 0;
   int64_t waiting_ = 0, paused_ = 0;  // as the clerk last saw
   int64_t done_ = 0, failed_ = 0;     // of batches that are not at work any more

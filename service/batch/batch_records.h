@@ -46,7 +46,7 @@ struct BatchRecord {
   std::string metadata = "null";        // JSON: an object of texts
   std::string output_file, error_file;  // "": none
   std::vector<BatchFault> faults;
-  std::string problem;  // why it does not go on; "" if nothing keeps it
+  std::string problem;                      // why it does not go on; "" if nothing keeps it
   int64_t total = 0, done = 0, failed = 0;  // requests; failed ones are done, too
   // Unix time; 0: not yet.
   int64_t created_s = 0, expires_s = 0, in_progress_s = 0, finalizing_s = 0, completed_s = 0,

@@ -121,8 +121,9 @@ absl::Status BatchQueue::SettleUnopened(const BatchRecord& batch, const absl::St
 absl::Status BatchQueue::FailFor(const std::string& id, const absl::Status& error) {
   LogError("{} has failed: {}", id, error.ToString());
   std::lock_guard lock(mutex_);
-  return Refuse(id, {{"server_error",
-                      "the batch's files on the server are damaged or gone; its log says more", 0}});
+  return Refuse(id,
+                {{"server_error",
+                  "the batch's files on the server are damaged or gone; its log says more", 0}});
 }
 
 absl::Status BatchQueue::End(const std::string& id, BatchStatus status) {
@@ -146,7 +147,8 @@ absl::Status BatchQueue::End(const std::string& id, BatchStatus status) {
                       .expires_s = now + options_.limits.keep_s};
   };
   FileRecord answers = result("output"), errors = result("error");
-  const std::string answers_path = files_->PathOf(answers.id), errors_path = files_->PathOf(errors.id);
+  const std::string answers_path = files_->PathOf(answers.id),
+                    errors_path = files_->PathOf(errors.id);
   const auto parted = PartResults(JobPath(id), answers_path, errors_path);
   absl::Status ended = parted.status();
   if (parted.ok()) {

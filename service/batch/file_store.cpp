@@ -148,9 +148,8 @@ absl::StatusOr<std::unique_ptr<Upload>> FileStore::Begin(const NewFile& file) {
                        .name = file.name.empty() ? "batch.jsonl" : file.name,
                        .purpose = file.purpose,
                        .created_s = NowSeconds()};
-  const int64_t keep_s = file.expires_after_s == 0
-                             ? limits_.keep_s
-                             : std::min(file.expires_after_s, limits_.keep_s);
+  const int64_t keep_s =
+      file.expires_after_s == 0 ? limits_.keep_s : std::min(file.expires_after_s, limits_.keep_s);
   record.expires_s = record.created_s + keep_s;
   const std::string path = PathOf(record.id);
   auto upload = std::make_unique<UploadImpl>(database_, limits_, path, std::move(record));
@@ -171,8 +170,7 @@ absl::StatusOr<FileRecord> FileStore::Find(const std::string& owner, const std::
 }
 
 absl::StatusOr<Page<FileRecord>> FileStore::List(const std::string& owner,
-                                                 const std::string& purpose,
-                                                 const PageArgs& page) {
+                                                 const std::string& purpose, const PageArgs& page) {
   return database_.ListFiles(owner, purpose, page);
 }
 

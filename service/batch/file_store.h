@@ -1,6 +1,6 @@
-// Files that clients have uploaded, and results: records in the database, contents in a folder, each
-// under its id. Names that clients give are never part of a path. Another key's file is not found.
-// Thread-safe; calls wait for the disk.
+// Files that clients have uploaded, and results: records in the database, contents in a folder,
+// each under its id. Names that clients give are never part of a path. Another key's file is not
+// found. Thread-safe; calls wait for the disk.
 #pragma once
 
 #include <cstdint>

@@ -83,8 +83,8 @@ class Results {
 
  private:
   absl::StatusOr<Look> TryNext(const Caller& caller) {
-    if (first_ < 0) return absl::InvalidArgumentError(absl::StrCat("first is ", first_,
-                                                                   "; expected 0 or more"));
+    if (first_ < 0)
+      return absl::InvalidArgumentError(absl::StrCat("first is ", first_, "; expected 0 or more"));
     TANDEM_ASSIGN_OR_RETURN(const BatchView view, batches_.Get(caller, id_));
     if (reader_ == nullptr) {
       TANDEM_ASSIGN_OR_RETURN(const std::string path, batches_.ResultsPath(caller, id_));
@@ -167,9 +167,8 @@ grpc::ServerReadReactor<v1::CreateBatchRequest>* BatchService::CreateBatch(
 grpc::ServerUnaryReactor* BatchService::GetBatch(Context* context,
                                                  const v1::GetBatchRequest* request,
                                                  v1::BatchInfo* response) {
-  return Answer(context, "/tandem.v1.Batch/GetBatch", response, [=, this](const Caller& caller) {
-    return batches_->Get(caller, request->id());
-  });
+  return Answer(context, "/tandem.v1.Batch/GetBatch", response,
+                [=, this](const Caller& caller) { return batches_->Get(caller, request->id()); });
 }
 
 grpc::ServerUnaryReactor* BatchService::ListBatches(Context* context,
@@ -180,9 +179,9 @@ grpc::ServerUnaryReactor* BatchService::ListBatches(Context* context,
         const int32_t limit = request->has_limit() ? request->limit() : kDefaultListed;
         TANDEM_RETURN_IF_ERROR(CheckRange("limit", limit, 1, kMaxListed));
         if (request->all_owners() && !caller.admin) return NeedsAdmin();
-        TANDEM_ASSIGN_OR_RETURN(
-            const auto page, batches_->List(caller, request->all_owners(),
-                                            {.after = request->after(), .limit = limit}));
+        TANDEM_ASSIGN_OR_RETURN(const auto page,
+                                batches_->List(caller, request->all_owners(),
+                                               {.after = request->after(), .limit = limit}));
         for (const BatchView& view : page.records) Fill(view, *response->add_batches());
         response->set_has_more(page.has_more);
         return absl::OkStatus();

@@ -1,5 +1,5 @@
-// tandem.v1.Batch over a server's batches. Callback API; the work, which waits for the disk, is done
-// on the queue for it.
+// tandem.v1.Batch over a server's batches. Callback API; the work, which waits for the disk, is
+// done on the queue for it.
 #pragma once
 
 #include <functional>

@@ -141,8 +141,8 @@ bool Connection::HoldBodyBytes(int64_t bytes) {
   if (more <= 0) return true;
   held_body_bytes_ = bytes;
   held_of_ = IsUpload() ? &host_.upload_bytes : &host_.body_bytes;
-  return held_of_->fetch_add(more) + more <= (IsUpload() ? host_.options.max_all_uploads_bytes
-                                                         : host_.options.max_all_bodies_bytes);
+  return held_of_->fetch_add(more) + more <=
+         (IsUpload() ? host_.options.max_all_uploads_bytes : host_.options.max_all_bodies_bytes);
 }
 
 void Connection::DropBodyBytes() {

@@ -46,9 +46,9 @@ struct HttpServerOptions {
   int32_t max_head_bytes = 16 << 10;
   int32_t max_headers = 100;
   int64_t max_body_bytes = 8 << 20;
-  int64_t max_all_bodies_bytes = 512 << 20;  // being received or answered, over all connections
+  int64_t max_all_bodies_bytes = 512 << 20;   // being received or answered, over all connections
   int64_t max_all_uploads_bytes = 512 << 20;  // likewise, of Route::max_body_bytes
-  int64_t max_unread_bytes = 2 << 20;        // Limits::max_unread_bytes
+  int64_t max_unread_bytes = 2 << 20;         // Limits::max_unread_bytes
   HttpTimes times;
 };
 

@@ -80,8 +80,9 @@ absl::StatusOr<std::string> BoundaryOf(const std::string& content_type) {
   };
   if (boundary.empty() || boundary.size() > kMaxBoundaryBytes || boundary.back() == ' ' ||
       !std::all_of(boundary.begin(), boundary.end(), is_allowed)) {
-    return Bad("has no good boundary in the header Content-Type; expected 1 to 70 letters, digits "
-               "and '()+_,-./:=?");
+    return Bad(
+        "has no good boundary in the header Content-Type; expected 1 to 70 letters, digits "
+        "and '()+_,-./:=?");
   }
   return boundary;
 }
@@ -107,8 +108,8 @@ absl::Status TakeHeaders(std::string_view& body, FormPart& part) {
   std::string_view head = body.substr(0, kMaxFormHeadBytes);
   const size_t end = head.find("\r\n\r\n");
   if (end == head.npos)
-    return Bad(absl::StrCat("has a part whose headers do not end within ", kMaxFormHeadBytes,
-                            " bytes"));
+    return Bad(
+        absl::StrCat("has a part whose headers do not end within ", kMaxFormHeadBytes, " bytes"));
   head = head.substr(0, end);
   body.remove_prefix(end + 4);
   while (!head.empty()) TANDEM_RETURN_IF_ERROR(TakeHeader(TakeUntil(head, "\r\n"), part));

@@ -1,5 +1,5 @@
-// Bodies of multipart/form-data (RFC 7578), taken apart without copying their contents. Pure; linear
-// in the body's size, whatever it holds.
+// Bodies of multipart/form-data (RFC 7578), taken apart without copying their contents. Pure;
+// linear in the body's size, whatever it holds.
 #pragma once
 
 #include <cstdint>

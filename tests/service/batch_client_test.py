@@ -153,26 +153,30 @@ class OpenAiClientTest(Served):
             return json.load(answer)
 
     def test_pause_and_resume(self):
-        batch = self.create(lines(100, tokens=32))
+        batch = self.create(lines(600, tokens=48))
         self.assertTrue(serving.wait_until(lambda: self.client.batches.retrieve(batch.id).request_counts.completed > 0, 60))
         self.assertTrue(self.post(f"/v1/batches/{batch.id}/pause")["tandem"]["paused"])
         self.assertTrue(serving.wait_until(
             lambda: not self.client.batches.retrieve(batch.id).model_extra["tandem"]["running"], 60))
         done = self.client.batches.retrieve(batch.id).request_counts.completed
-        self.assertLess(done, 100)
+        self.assertLess(done, 600)
         time.sleep(1)
         self.assertEqual(self.client.batches.retrieve(batch.id).request_counts.completed, done)
         self.post(f"/v1/batches/{batch.id}/resume")
-        self.assertEqual(len(self.results(self.await_end(batch.id).output_file_id)), 100)
+        self.assertEqual(len(self.results(self.await_end(batch.id).output_file_id)), 600)
 
 
 class KilledTest(Served):
+    def moved(self, batch_id, before):
+        batch = self.client.batches.retrieve(batch_id)
+        return batch.status in ENDED or batch.request_counts.completed > before
+
     def test_killed_servers_answer_each_request_once(self):
-        batch = self.create(lines(120, tokens=24))
+        batch = self.create(lines(300, tokens=48))
         kills = 0
         for _ in range(6):
             before = self.client.batches.retrieve(batch.id).request_counts.completed
-            serving.wait_until(lambda: self.client.batches.retrieve(batch.id).request_counts.completed > before, 60)
+            self.assertTrue(serving.wait_until(lambda: self.moved(batch.id, before), 60))
             if self.client.batches.retrieve(batch.id).status in ENDED:
                 break
             self.server.process.kill()
@@ -181,13 +185,13 @@ class KilledTest(Served):
             self.client.close()
             kills += 1
             self.start()
-        self.assertGreater(kills, 0)
+        self.assertGreater(kills, 1)
         batch = self.await_end(batch.id)
         self.assertEqual(batch.status, "completed")
         results = self.results(batch.output_file_id)
-        self.assertEqual(set(results), {f"r{i}" for i in range(120)})
+        self.assertEqual(set(results), {f"r{i}" for i in range(300)})
         # The same answers as of a server that nobody disturbs.
-        calm = self.results(self.await_end(self.create(lines(120, tokens=24)).id).output_file_id)
+        calm = self.results(self.await_end(self.create(lines(300, tokens=48)).id).output_file_id)
         for custom_id, result in calm.items():
             self.assertEqual(result["response"]["body"]["choices"], results[custom_id]["response"]["body"]["choices"])
 

@@ -85,8 +85,7 @@ TEST_F(BatchesRoutesTest, FromUploadToResults) {
   EXPECT_EQ(created["expires_at"].get<int64_t>() - created["created_at"].get<int64_t>(), 86400);
   const Json batch = AwaitEnd(created["id"]);
   EXPECT_EQ(batch["status"], "completed");
-  EXPECT_EQ(batch["request_counts"],
-            (Json{{"total", 2}, {"completed", 1}, {"failed", 1}}));
+  EXPECT_EQ(batch["request_counts"], (Json{{"total", 2}, {"completed", 1}, {"failed", 1}}));
   EXPECT_TRUE(batch["errors"].is_null());
   const Json answer = Json::parse(Content(batch["output_file_id"]));
   EXPECT_EQ(answer["custom_id"], "a");
@@ -144,19 +143,18 @@ TEST_F(BatchesRoutesTest, BadUploadsAreNamed) {
 
 TEST_F(BatchesRoutesTest, BadBatchesAreNamed) {
   const std::string id = UploadFile(Line("a"))["id"];
-  const Json good = {{"input_file_id", id},
-                     {"endpoint", "/v1/chat/completions"},
-                     {"completion_window", "24h"}};
-  for (const auto& [field, value] : std::vector<std::pair<std::string, Json>>{
-           {"input_file_id", "file-unknown"},
-           {"input_file_id", nullptr},
-           {"endpoint", "/v1/embeddings"},
-           {"completion_window", "soon"},
-           {"completion_window", "1000d"},
-           {"metadata", {{"a", 1}}},
-           {"metadata", {{"a", std::string(513, 'x')}}},
-           {"output_expires_after", {{"seconds", 3600}}},
-           {"tools", 1}}) {
+  const Json good = {
+      {"input_file_id", id}, {"endpoint", "/v1/chat/completions"}, {"completion_window", "24h"}};
+  for (const auto& [field, value] :
+       std::vector<std::pair<std::string, Json>>{{"input_file_id", "file-unknown"},
+                                                 {"input_file_id", nullptr},
+                                                 {"endpoint", "/v1/embeddings"},
+                                                 {"completion_window", "soon"},
+                                                 {"completion_window", "1000d"},
+                                                 {"metadata", {{"a", 1}}},
+                                                 {"metadata", {{"a", std::string(513, 'x')}}},
+                                                 {"output_expires_after", {{"seconds", 3600}}},
+                                                 {"tools", 1}}) {
     Json body = good;
     body[field] = value;
     const auto exchange = Ask("POST", "/v1/batches", body.dump());

@@ -202,8 +202,7 @@ TEST_F(HttpTest, ARouteMayTakeLargerBodiesOfAnotherType) {
   Start();
   const auto post = [&](const std::string& path, const std::string& type, size_t bytes) {
     return Ask(absl::StrCat("POST ", path, " HTTP/1.1\r\nHost: HOST\r\nContent-Type: ", type,
-                            "\r\nContent-Length: ", bytes, "\r\n\r\n",
-                            std::string(bytes, 'x')));
+                            "\r\nContent-Length: ", bytes, "\r\n\r\n", std::string(bytes, 'x')));
   };
   EXPECT_EQ(post("/upload", "multipart/form-data; boundary=x", 3 << 20).body, "3145728");
   EXPECT_EQ(post("/upload", "multipart/form-data; boundary=x", (3 << 20) + 1).status, 413);

@@ -58,9 +58,9 @@ class BatchQueueTest : public testing::Test {
   }
   std::string Create(const std::string& text, int64_t window_s = 3600,
                      const std::string& owner = "ann") {
-    const auto batch = queue_->Create({owner}, {.input_file = Upload(text, owner),
-                                                .endpoint = "/v1/completions",
-                                                .window_s = window_s});
+    const auto batch = queue_->Create(
+        {owner},
+        {.input_file = Upload(text, owner), .endpoint = "/v1/completions", .window_s = window_s});
     EXPECT_TRUE(batch.ok()) << batch.status();
     return batch.ok() ? batch->record.id : "";
   }
@@ -100,7 +100,8 @@ class BatchQueueTest : public testing::Test {
 };
 
 TEST_F(BatchQueueTest, AnswersAndErrorsAreParted) {
-  const std::string id = Create(ManyLines(20) + CompletionLine("hot", "x", 4, R"(,"temperature":9)"));
+  const std::string id =
+      Create(ManyLines(20) + CompletionLine("hot", "x", 4, R"(,"temperature":9)"));
   const BatchRecord batch = AwaitEnd(id);
   EXPECT_EQ(batch.status, BatchStatus::kCompleted);
   EXPECT_EQ(batch.total, 21);
@@ -117,8 +118,8 @@ TEST_F(BatchQueueTest, AnswersAndErrorsAreParted) {
   const auto file = queue_->files().Find("ann", batch.output_file);
   ASSERT_TRUE(file.ok());
   EXPECT_EQ(file->purpose, "batch_output");
-  EXPECT_EQ(file->bytes, static_cast<int64_t>(
-                             std::filesystem::file_size(queue_->files().PathOf(file->id))));
+  EXPECT_EQ(file->bytes,
+            static_cast<int64_t>(std::filesystem::file_size(queue_->files().PathOf(file->id))));
 }
 
 TEST_F(BatchQueueTest, OfOneKindOnlyThereIsOneFile) {
@@ -304,8 +305,8 @@ TEST_F(BatchQueueTest, LimitsAreTold) {
   EXPECT_EQ(batch.faults[0].code, "too_many_requests");
   ASSERT_TRUE(queue_->SetAllPaused(true).ok());
   Create(ManyLines(1));
-  const auto second = queue_->Create(
-      {"ann"}, {.input_file = batch.input_file, .endpoint = "/v1/completions"});
+  const auto second =
+      queue_->Create({"ann"}, {.input_file = batch.input_file, .endpoint = "/v1/completions"});
   EXPECT_TRUE(absl::IsResourceExhausted(second.status())) << second.status();
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("at most 1"));
   Upload("x");
