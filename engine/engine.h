@@ -160,7 +160,6 @@ struct EngineStats {
   std::array<int64_t, kPhases> routed_pairs{}, hot_pairs{};
   StepTotals decode_steps;   // in which every row decoded
   StepTotals prefill_steps;  // in which every row was a prompt's
-  StepTotals mixed_steps;    // all others
   AdaptationStats adaptation;
 };
 

@@ -237,14 +237,13 @@ void EngineLoop::Publish(const StepCounts& counts, double seconds) {
   stats_.hot_pairs = runner_.routing().pairs().hot;
   if (parts_.adaptation != nullptr) stats_.adaptation = parts_.adaptation->stats();
   stats_.steps += counts.prompt_tokens + counts.generated_tokens > 0;
-  if (const int64_t rows = counts.prompt_tokens + counts.decode_rows; rows > 0) {
-    StepTotals& totals = counts.prompt_tokens == 0 ? stats_.decode_steps
-                         : counts.decode_rows == 0 ? stats_.prefill_steps
-                                                   : stats_.mixed_steps;
-    ++totals.steps;
+  if (const int64_t rows = counts.prompt_tokens + counts.decode_rows;
+      counts.prompt_tokens == 0 || counts.decode_rows == 0) {
+    StepTotals& totals = counts.decode_rows > 0 ? stats_.decode_steps : stats_.prefill_steps;
+    totals.steps += rows > 0;
     totals.rows += rows;
     totals.cached_tokens += counts.cached_tokens;
-    totals.seconds += seconds;
+    totals.seconds += rows > 0 ? seconds : 0;
   }
   stats_.prompt_tokens += counts.prompt_tokens;
   stats_.generated_tokens += counts.generated_tokens;

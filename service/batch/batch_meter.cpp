@@ -17,6 +17,10 @@ StepTotals Since(const StepTotals& first, const StepTotals& now) {
           now.seconds - first.seconds};
 }
 
+int64_t MixedSteps(const EngineStats& stats) {
+  return std::max<int64_t>(0, stats.steps - stats.decode_steps.steps - stats.prefill_steps.steps);
+}
+
 double SumOf(const std::vector<double>& seconds) {
   return std::accumulate(seconds.begin(), seconds.end(), 0.0);
 }
@@ -77,15 +81,17 @@ void BatchMeter::Sample() {
 }
 
 // REQUIRES: mutex_ is held. Layer times are averages of recent steps: their shares of the seconds
-// since the last sample.
+// since the last sample; and of mixed steps, whose seconds the engine does not count, their sum.
 void BatchMeter::AddTimes(const EngineStats& now, const LayerTimes& times) {
+  const LayerTimes::Of& decode = times.by_phase[static_cast<int>(Phase::kDecode)];
+  const LayerTimes::Of& other = times.by_phase[static_cast<int>(Phase::kPrefill)];
+  const double mixed_s = static_cast<double>(MixedSteps(now) - MixedSteps(last_)) *
+                         (SumOf(other.dense_s) + SumOf(other.experts_s));
   const double decode_s = now.decode_steps.seconds - last_.decode_steps.seconds;
-  const double other_s = now.prefill_steps.seconds - last_.prefill_steps.seconds +
-                         now.mixed_steps.seconds - last_.mixed_steps.seconds;
-  const double decode_share = ExpertsShare(times.by_phase[static_cast<int>(Phase::kDecode)]);
-  const double other_share = ExpertsShare(times.by_phase[static_cast<int>(Phase::kPrefill)]);
-  experts_s_ += decode_s * decode_share + other_s * other_share;
-  dense_s_ += decode_s * (1 - decode_share) + other_s * (1 - other_share);
+  const double other_s = now.prefill_steps.seconds - last_.prefill_steps.seconds + mixed_s;
+  experts_s_ += decode_s * ExpertsShare(decode) + other_s * ExpertsShare(other);
+  dense_s_ += decode_s * (1 - ExpertsShare(decode)) + other_s * (1 - ExpertsShare(other));
+  mixed_s_ += mixed_s;
 }
 
 Spread BatchMeter::SpreadOfSequences() const {
@@ -117,7 +123,8 @@ BatchMeasures BatchMeter::Measure() {
   m.wall_s = std::chrono::duration<double>(Clock::now() - start_).count();
   m.prefill = Since(first_.prefill_steps, last_.prefill_steps);
   m.decode = Since(first_.decode_steps, last_.decode_steps);
-  m.mixed = Since(first_.mixed_steps, last_.mixed_steps);
+  m.mixed_steps = MixedSteps(last_) - MixedSteps(first_);
+  m.mixed_s = std::min(mixed_s_, m.wall_s - m.prefill.seconds - m.decode.seconds);
   m.prompt_tokens = last_.prompt_tokens - first_.prompt_tokens;
   m.cached_tokens = last_.cached_prompt_tokens - first_.cached_prompt_tokens;
   m.generated_tokens = last_.generated_tokens - first_.generated_tokens;

@@ -20,7 +20,9 @@ struct Spread {
 
 struct BatchMeasures {
   double wall_s = 0;
-  StepTotals prefill, decode, mixed;  // steps of these kinds
+  StepTotals prefill, decode;  // steps of these kinds
+  int64_t mixed_steps = 0;     // of both at once
+  double mixed_s = 0;          // about: from the layers' recent times
   int64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   int64_t preemptions = 0, evicted_pages = 0;
   Spread sequences;  // of a decode step
@@ -28,7 +30,7 @@ struct BatchMeasures {
   double dense_s = 0, experts_s = 0;
   std::vector<double> coverage;  // by MoE layer: share of its experts that were used; or empty
 
-  double steps_s() const { return prefill.seconds + decode.seconds + mixed.seconds; }
+  double steps_s() const { return prefill.seconds + decode.seconds + mixed_s; }
   double outside_s() const { return wall_s - steps_s(); }  // the engine computed nothing
 };
 
@@ -59,7 +61,7 @@ class BatchMeter {
   std::mutex mutex_;
   EngineStats last_;
   std::vector<Sized> sized_;
-  double dense_s_ = 0, experts_s_ = 0;
+  double dense_s_ = 0, experts_s_ = 0, mixed_s_ = 0;
 };
 
 }  // namespace tandem

@@ -82,9 +82,8 @@ std::string BatchReport::ToText() const {
   absl::StrAppendFormat(&text,
                         "time      prefill %.1f %%, decode %.1f %%, mixed steps %.1f %%, outside "
                         "the engine %.1f %%; of the steps, experts on the CPU %.1f %%\n",
-                        percent(m.prefill.seconds), percent(m.decode.seconds),
-                        percent(m.mixed.seconds), percent(m.outside_s()),
-                        100 * Rate(m.experts_s, m.experts_s + m.dense_s));
+                        percent(m.prefill.seconds), percent(m.decode.seconds), percent(m.mixed_s),
+                        percent(m.outside_s()), 100 * Rate(m.experts_s, m.experts_s + m.dense_s));
   if (!m.coverage.empty()) {
     absl::StrAppendFormat(&text, "experts   %.1f %% of each layer's were used, %.1f to %.1f %%\n",
                           100 * Mean(m.coverage), 100 * std::ranges::min(m.coverage),
@@ -113,7 +112,7 @@ std::string BatchReport::ToJson() const {
                {"steps",
                 {{"prefill", tandem::ToJson(m.prefill)},
                  {"decode", tandem::ToJson(m.decode)},
-                 {"mixed", tandem::ToJson(m.mixed)}}},
+                 {"mixed", {{"steps", m.mixed_steps}, {"seconds_about", m.mixed_s}}}}},
                {"time",
                 {{"in_steps_s", m.steps_s()},
                  {"outside_engine_s", m.outside_s()},

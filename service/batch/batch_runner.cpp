@@ -136,6 +136,7 @@ absl::Status BatchRunner::Begin(uint32_t place) {
     Keep(place, NoRequestLine(line.custom_id, it.line, "invalid_line", why));
     return absl::OkStatus();
   }
+  if (const auto error = GivenUp(place)) return Judge(place, line.custom_id, *error);
   auto call = UnderstandBatchLine(service_, line, options_.any_model);
   line.body = nullptr;
   if (!call.ok()) {
@@ -188,7 +189,6 @@ void BatchRunner::Settle(const Flight& flight, BatchEnd end) {
   {
     std::lock_guard lock(mutex_);
     state_.Used(end.prompt_tokens, end.cached_tokens, end.completion_tokens);
-    answered_ += end.error.ok();
     if (!end.error.ok() && Stopping() &&
         (absl::IsCancelled(end.error) || absl::IsUnavailable(end.error) || IsBusy(end.error))) {
       return;  // stays undone
@@ -199,9 +199,9 @@ void BatchRunner::Settle(const Flight& flight, BatchEnd end) {
     Refuse(flight.place, flight.custom_id, end.error, end.response);
 }
 
-// Whether the request has another chance, or the batch has failed by it.
+// Whether the request will be looked at once more.
 bool BatchRunner::TryAgain(uint32_t place, const absl::Status& error) {
-  std::unique_lock lock(mutex_);
+  std::lock_guard lock(mutex_);
   const auto now = Clock::now();
   if (IsBusy(error)) {
     hold_until_ = now + kBusyPause;
@@ -210,15 +210,33 @@ bool BatchRunner::TryAgain(uint32_t place, const absl::Status& error) {
   }
   if (!absl::IsUnavailable(error)) return false;
   Attempts& attempts = attempts_[place];
-  if (attempts.failed++ == 0) attempts.answered_before = answered_;
-  if (attempts.failed < kAttempts) {
-    retries_.push_back({place, now + kRetryPause});
-    return true;
-  }
-  if (answered_ > attempts.answered_before) return false;  // it is this request, not the engine
-  lock.unlock();
-  Fail(error);
+  ++attempts.failed;
+  attempts.error = error;
+  retries_.push_back({place, now + kRetryPause});
   return true;
+}
+
+// The error of a request that has had all its chances.
+std::optional<absl::Status> BatchRunner::GivenUp(uint32_t place) {
+  std::lock_guard lock(mutex_);
+  const auto found = attempts_.find(place);
+  if (found == attempts_.end() || found->second.failed < kAttempts) return std::nullopt;
+  return found->second.error;
+}
+
+// Whose fault it is: the request's if the engine still computes a single token. Else the batch
+// ends, and the request is one of those that are left.
+absl::Status BatchRunner::Judge(uint32_t place, const std::string& custom_id,
+                                const absl::Status& error) {
+  const auto probe = RunToEnd(
+      service_.engine, {.prompt_ids = {0}, .max_tokens = 1, .priority = options_.tags.priority});
+  if (!probe.ok() && IsBusy(probe.status())) {
+    TryAgain(place, probe.status());
+    return absl::OkStatus();
+  }
+  if (!probe.ok() || probe->finish == FinishReason::kError) return error;
+  Refuse(place, custom_id, error, ToOpenAiError(error));
+  return absl::OkStatus();
 }
 
 void BatchRunner::Keep(uint32_t place, ResultLine line) {

@@ -57,7 +57,7 @@ class BatchRunner final : public BatchJob {
   };
   struct Attempts {
     int32_t failed = 0;
-    int64_t answered_before = 0;  // requests of the batch, when it first failed
+    absl::Status error;  // of the last one
   };
 
   void Feed();
@@ -68,6 +68,8 @@ class BatchRunner final : public BatchJob {
   void Ended(uint64_t flight, BatchEnd end);
   void Settle(const Flight& flight, BatchEnd end);
   bool TryAgain(uint32_t place, const absl::Status& error);
+  std::optional<absl::Status> GivenUp(uint32_t place);
+  absl::Status Judge(uint32_t place, const std::string& custom_id, const absl::Status& error);
   void Keep(uint32_t place, ResultLine line);
   void Refuse(uint32_t place, const std::string& custom_id, const absl::Status& error,
               const HttpResponse& response);
@@ -95,8 +97,7 @@ class BatchRunner final : public BatchJob {
   uint64_t next_flight_ = 0;
   int32_t sequences_ = 0;  // of all flights
   std::vector<Retry> retries_;
-  std::map<uint32_t, Attempts> attempts_;  // by place
-  int64_t answered_ = 0;
+  std::map<uint32_t, Attempts> attempts_;     // by place
   Clock::time_point hold_until_{};            // the engine had no room: no more begin before
   std::optional<Clock::time_point> land_by_;  // no more begin; flights are cancelled then
   bool paused_ = false;

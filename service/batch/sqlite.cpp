@@ -9,7 +9,6 @@ namespace tandem {
 
 absl::Status SqliteError(sqlite3* db, const std::string& path) {
   const std::string what = absl::StrCat(path, ": ", sqlite3_errmsg(db));
-  const int error = sqlite3_system_errno(db);
   switch (sqlite3_errcode(db)) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -17,8 +16,9 @@ absl::Status SqliteError(sqlite3* db, const std::string& path) {
           absl::StrCat(path, ": another process is at work on this batch; wait until it ends"));
     case SQLITE_FULL:
       return WriteError(ENOSPC, path);
-    case SQLITE_IOERR:
-      return error != 0 ? WriteError(error, path) : absl::UnknownError(what);
+    case SQLITE_IOERR:  // a quota's, a file's limit, a disk that fails
+      return absl::ResourceExhaustedError(absl::StrCat(
+          what, "; what is done is kept: make room, or see to the disk, and run it again"));
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return absl::DataLossError(what);

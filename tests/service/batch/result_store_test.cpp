@@ -64,7 +64,8 @@ TEST_F(ResultStoreTest, WhatIsAppendedIsThereWhenItIsOpenedAnew) {
 TEST_F(ResultStoreTest, WhatIsNotNotedIsCutOff) {
   AppendAll({0, 1});
   const std::string good = ReadFile(out_);
-  for (const std::string tail : {"{\"custom_id\":", "whole lines\nand a to", "\n"}) {
+  for (const std::string& tail :
+       std::vector<std::string>{"{\"custom_id\":", "whole lines\nand a to", "\n"}) {
     WriteFile(out_, good + tail);
     EXPECT_TRUE(Open().ok());
     EXPECT_EQ(ReadFile(out_), good);
@@ -74,7 +75,8 @@ TEST_F(ResultStoreTest, WhatIsNotNotedIsCutOff) {
 TEST_F(ResultStoreTest, ChangedResultsAreNoticedAndLeftAlone) {
   AppendAll({0, 1});
   std::string changed = ReadFile(out_);
-  for (const std::string bad : {changed.substr(1), std::string("x") + changed.substr(1),
+  for (const std::string& bad :
+       std::vector<std::string>{changed.substr(1), std::string("x") + changed.substr(1),
                                 changed.substr(0, changed.size() - 1), std::string()}) {
     WriteFile(out_, bad);
     EXPECT_TRUE(absl::IsDataLoss(Open().status())) << bad;
