@@ -31,4 +31,18 @@ struct Limits {
   int32_t max_choices = 16;  // answers to one request, or prompts of one
 };
 
+// Of files and batches on a server (service/batch/batch_queue.h).
+struct BatchLimits {
+  int64_t max_file_bytes = 100 << 20;
+  int64_t max_key_bytes = int64_t{8} << 30;   // all files of one key, results included
+  int64_t max_all_bytes = int64_t{64} << 30;  // of all keys
+  int32_t max_key_files = 2000;               // results included
+  int32_t max_key_batches = 64;               // of one key that have not ended
+  int64_t max_requests = 100'000;             // of one batch
+  int64_t keep_s = 30 * 24 * 3600;            // files, and batches that have ended
+  int64_t max_window_s = 30 * 24 * 3600;      // in which a batch is to end
+  int32_t max_running = 2;                    // batches at once
+  int64_t turn_s = 600;                       // then a batch makes room for another key's
+};
+
 }  // namespace tandem

@@ -4,10 +4,14 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/log.h"
+#include "placement/model_identity.h"
 #include "service/access/gate.h"
 #include "service/admission.h"
 #include "service/api/anthropic_routes.h"
+#include "service/api/batches_routes.h"
+#include "service/api/files_routes.h"
 #include "service/api/openai_routes.h"
 #include "service/api/responses_routes.h"
 #include "service/api/tokenize_routes.h"
@@ -62,6 +66,7 @@ class BothServers final : public Server {
   WorkQueue intake_{2};
   WorkQueue writer_{1};
   ServiceContext context_;
+  std::unique_ptr<BatchQueue> batches_;  // null: none are kept
   std::unique_ptr<GrpcServer> grpc_;
   std::unique_ptr<HttpServer> http_;
 };
@@ -72,15 +77,24 @@ RouteTable BothServers::MakeRoutes() {
   AddTokenizeRoutes(routes, context_);
   AddAnthropicRoutes(routes, context_);
   AddResponsesRoutes(routes, context_);
+  AddFilesRoutes(routes, batches_.get());
+  AddBatchesRoutes(routes, context_.limits, batches_.get());
   AddOpsRoutes(routes, {*metrics_, live_, gate_, [this] { return !draining_; }});
   return routes;
 }
 
 absl::Status BothServers::Start() {
+  if (!options_.batches.folder.empty()) {
+    BatchQueueOptions batches = options_.batches;
+    batches.answered_by =
+        absl::StrCat(Describe(context_.engine.identity()), "; ", batches.answered_by);
+    TANDEM_ASSIGN_OR_RETURN(batches_, BatchQueue::Open(context_, batches));
+    metrics_->WatchBatches([this] { return batches_->counts(); });
+  }
   const TlsPem* tls = options_.tls ? &*options_.tls : nullptr;
   if (!options_.address.empty()) {
-    TANDEM_ASSIGN_OR_RETURN(grpc_,
-                            GrpcServer::Start({options_.address, tls}, context_, admission_));
+    TANDEM_ASSIGN_OR_RETURN(
+        grpc_, GrpcServer::Start({options_.address, tls}, context_, admission_, batches_.get()));
   }
   if (options_.http_address.empty()) return absl::OkStatus();
   HttpServerOptions http;
@@ -101,6 +115,7 @@ void BothServers::Shutdown(std::chrono::milliseconds patience) {
   draining_ = true;
   if (grpc_ != nullptr) grpc_->BeginDrain();
   if (http_ != nullptr) http_->BeginDrain();
+  if (batches_ != nullptr) batches_->Stop(patience);
   admission_.Close();
   if (!admission_.WaitUntilEmpty(patience) && patience > 0ms) {
     LogWarning("shutdown: cancelling {} requests that did not end within {} s", admission_.open(),
@@ -111,6 +126,7 @@ void BothServers::Shutdown(std::chrono::milliseconds patience) {
   if (http_ != nullptr && left > 0ms) http_->WaitUntilIdle(std::min(left, 1000ms));
   if (http_ != nullptr) http_->Stop();
   if (grpc_ != nullptr) grpc_->Stop();
+  if (batches_ != nullptr) batches_->Join();
   // What has been cancelled leaves a moment after its client.
   while (!admission_.WaitUntilEmpty(10s)) {
     LogWarning("shutdown: {} requests have not ended yet", admission_.open());

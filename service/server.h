@@ -17,6 +17,7 @@
 #include "service/access/request_log.h"
 #include "service/access/tls_files.h"
 #include "service/api/chat_run.h"
+#include "service/batch/batch_queue.h"
 #include "service/http/exchange.h"
 #include "service/http/http_server.h"
 #include "service/limits.h"
@@ -35,12 +36,14 @@ struct ServerOptions {
   Limits limits = {};
   HttpTimes http_times;
   std::vector<std::shared_ptr<RequestObserver>> observers;  // of both
+  BatchQueueOptions batches = {};                           // folder "": none are kept
 };
 
 class Server {
  public:
   // Errors: INVALID_ARGUMENT for an address that other machines can reach without keys and TLS,
-  // UNAVAILABLE if one cannot be listened on (taken, or not of this machine).
+  // UNAVAILABLE if one cannot be listened on (taken, or not of this machine), those of
+  // BatchQueue::Open().
   static absl::StatusOr<std::unique_ptr<Server>> Start(Engine& engine,
                                                        const ServerOptions& options);
   virtual ~Server() = default;
@@ -50,7 +53,8 @@ class Server {
   virtual const RouteTable& routes() const = 0;
 
   // Health checks say so, new requests are refused, open ones get at most `patience`, the rest is
-  // cancelled; then nothing listens any more. A second call does nothing.
+  // cancelled; then nothing listens any more. Batches go on at the next start. A second call does
+  // nothing.
   virtual void Shutdown(std::chrono::milliseconds patience) = 0;
 };
 

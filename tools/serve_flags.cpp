@@ -1,8 +1,10 @@
 #include "tools/serve_flags.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
+#include "absl/strings/str_cat.h"
 #include "core/log.h"
 #include "service/listen_address.h"
 #include "service/ops/access_log.h"
@@ -15,6 +17,23 @@ std::string AddressOf(const std::string& flag) { return flag == "off" ? "" : fla
 ListenSafety SafetyOf(const ServerOptions& options) {
   return {
       .keys = !options.keys.empty(), .tls = options.tls.has_value(), .insecure = options.insecure};
+}
+
+// A batch keeps some more requests in flight than are computed at once; all of them together leave
+// half of the engine's places to others.
+BatchQueueOptions BatchesOf(const ServeFlags& flags, const EngineFlags& engine) {
+  BatchQueueOptions batches = {.folder = flags.batch_dir};
+  batches.limits.max_all_bytes = int64_t{flags.batch_gib} << 30;
+  batches.limits.max_key_bytes =
+      std::min(batches.limits.max_key_bytes, batches.limits.max_all_bytes);
+  const int32_t wanted = engine.max_sequences + std::max(1, engine.max_sequences / 8);
+  const int32_t half = (engine.max_sequences + engine.max_queue) / 2;
+  batches.max_in_flight = std::clamp(half / batches.limits.max_running, 1, wanted);
+  batches.answered_by =
+      absl::StrCat("dense ", engine.dense_dtype, "; experts' activations ",
+                   engine.expert_activations, flags.no_thinking_default ? "; no thinking" : "",
+                   flags.no_normalise ? "; prompts as they are" : "");
+  return batches;
 }
 
 }  // namespace
@@ -51,6 +70,12 @@ void ServeFlags::AddTo(CLI::App* sub) {
   sub->add_option("--access-log", access_log,
                   "append a line of JSON for every request, at its end; -: to standard output")
       ->type_name("FILE");
+  sub->add_option("--batch-dir", batch_dir,
+                  "keep files and batches of clients in this folder; without it there are none")
+      ->type_name("DIR");
+  sub->add_option("--batch-gib", batch_gib, "most GiB of files that it may hold")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   sub->add_flag("--no-thinking-default", no_thinking_default,
                 "answer without thinking unless a request asks for it");
   sub->add_flag("--no-normalise", no_normalise,
@@ -73,6 +98,7 @@ absl::StatusOr<ServerOptions> ServeFlags::ToOptions(const EngineFlags& engine) c
                     .thinking_default = !no_thinking_default};
   // The engine refuses first; the margin is for short calls such as Tokenize.
   options.limits.max_open_requests = engine.max_sequences + engine.max_queue + 64;
+  options.batches = BatchesOf(*this, engine);
   if (!keys.empty()) {
     TANDEM_ASSIGN_OR_RETURN(options.keys, ApiKeys::Load(keys));
   }

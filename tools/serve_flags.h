@@ -19,6 +19,8 @@ struct ServeFlags {
   bool insecure = false;
   std::string access_log;  // file, "-", or none
   double drain_s = 30;
+  std::string batch_dir;  // "": no files and batches
+  int batch_gib = 64;     // of all their files together
   bool no_thinking_default = false, no_normalise = false, log_prompts = false;
 
   void AddTo(CLI::App* sub);

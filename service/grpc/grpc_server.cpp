@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/log.h"
+#include "service/grpc/batch_service.h"
 #include "service/grpc/inference_service.h"
 #include "service/grpc/key_credentials.h"
 #include "service/grpc/placement_service.h"
@@ -37,10 +38,11 @@ void LogGrpc(gpr_log_func_args* line) { LogDebug("grpc: {}", line->message); }
 
 class Impl final : public GrpcServer {
  public:
-  Impl(const ServiceContext& context, Admission& admission)
+  Impl(const ServiceContext& context, Admission& admission, BatchQueue* batches)
       : context_(context),
         inference_(context, admission),
-        placement_(context.engine, context.limits) {}
+        placement_(context.engine, context.limits),
+        batch_(context, batches) {}
   ~Impl() override { Stop(); }
 
   absl::Status Listen(const GrpcServerOptions& options) {
@@ -54,6 +56,7 @@ class Impl final : public GrpcServer {
                              &port);
     builder.RegisterService(&inference_);
     builder.RegisterService(&placement_);
+    builder.RegisterService(&batch_);
     server_ = builder.BuildAndStart();
     const bool local_socket = absl::StartsWith(options.address, "unix:");
     if (server_ == nullptr || (port <= 0 && !local_socket)) {
@@ -64,8 +67,8 @@ class Impl final : public GrpcServer {
     address_ = local_socket
                    ? options.address
                    : absl::StrCat(options.address.substr(0, options.address.rfind(':')), ":", port);
-    for (const char* name :
-         {v1::Inference::service_full_name(), v1::Placement::service_full_name()}) {
+    for (const char* name : {v1::Inference::service_full_name(), v1::Placement::service_full_name(),
+                             v1::Batch::service_full_name()}) {
       server_->GetHealthCheckService()->SetServingStatus(name, true);
     }
     return absl::OkStatus();
@@ -87,6 +90,7 @@ class Impl final : public GrpcServer {
   const ServiceContext& context_;
   InferenceService inference_;
   PlacementService placement_;
+  BatchService batch_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
 };
@@ -95,8 +99,9 @@ class Impl final : public GrpcServer {
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
                                                               const ServiceContext& context,
-                                                              Admission& admission) {
-  auto server = std::make_unique<Impl>(context, admission);
+                                                              Admission& admission,
+                                                              BatchQueue* batches) {
+  auto server = std::make_unique<Impl>(context, admission, batches);
   TANDEM_RETURN_IF_ERROR(server->Listen(options));
   return server;
 }

@@ -1,5 +1,5 @@
-// The gRPC server: tandem.v1.Inference, tandem.v1.Placement, standard health (grpc.health.v1) and
-// reflection. No gRPC types here.
+// The gRPC server: tandem.v1.Inference, tandem.v1.Placement, tandem.v1.Batch, standard health
+// (grpc.health.v1) and reflection. No gRPC types here.
 #pragma once
 
 #include <chrono>
@@ -11,6 +11,7 @@
 #include "service/access/tls_files.h"
 #include "service/admission.h"
 #include "service/api/chat_run.h"
+#include "service/batch/batch_queue.h"
 
 namespace tandem {
 
@@ -21,11 +22,12 @@ struct GrpcServerOptions {
 
 class GrpcServer {
  public:
-  // Listens from here on. `context` (with its keys) and `admission` outlive it. Error: UNAVAILABLE
-  // if the address cannot be listened on.
+  // Listens from here on. `context` (with its keys), `admission` and `batches` outlive it; null:
+  // none are kept. Error: UNAVAILABLE if the address cannot be listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const GrpcServerOptions& options,
                                                            const ServiceContext& context,
-                                                           Admission& admission);
+                                                           Admission& admission,
+                                                           BatchQueue* batches);
   virtual ~GrpcServer() = default;  // Stop()
 
   virtual const std::string& address() const = 0;  // with the port really used

@@ -1,6 +1,7 @@
 // Reading; connection_answer.cpp has the other half.
 #include "service/http/connection.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -48,7 +49,7 @@ void Connection::Close() {
   if (std::exchange(closed_, true)) return;
   for (const auto& timer : {deadline_, write_deadline_, comment_timer_}) timer->Cancel();
   if (answer_ != nullptr) std::exchange(answer_, nullptr)->Finish(/*delivered=*/false);
-  host_.body_bytes -= std::exchange(held_body_bytes_, 0);
+  DropBodyBytes();
   wire_->Close();
   std::lock_guard lock(host_.mutex);
   host_.open.erase(shared_from_this());
@@ -127,7 +128,8 @@ void Connection::OnHead() {
     return Refuse(HttpError(503, "the server is receiving too much at once; try again later"));
   }
   phase_ = Phase::kBody;
-  SetDeadline(host_.options.times.body, [this] { OnTooSlow(); });
+  const int64_t times = 1 + std::max<int64_t>(head.body_bytes, 0) / host_.options.max_body_bytes;
+  SetDeadline(host_.options.times.body * times, [this] { OnTooSlow(); });
   if (head.Find("expect") != nullptr && !head.http_1_0 && in_.empty()) {
     Write("HTTP/1.1 100 Continue\r\n\r\n", /*last=*/false);
   }
@@ -138,11 +140,23 @@ bool Connection::HoldBodyBytes(int64_t bytes) {
   const int64_t more = bytes - held_body_bytes_;
   if (more <= 0) return true;
   held_body_bytes_ = bytes;
-  return host_.body_bytes.fetch_add(more) + more <= host_.options.max_all_bodies_bytes;
+  held_of_ = IsUpload() ? &host_.upload_bytes : &host_.body_bytes;
+  return held_of_->fetch_add(more) + more <=
+         (IsUpload() ? host_.options.max_all_uploads_bytes : host_.options.max_all_bodies_bytes);
+}
+
+void Connection::DropBodyBytes() {
+  if (held_of_ != nullptr) *std::exchange(held_of_, nullptr) -= std::exchange(held_body_bytes_, 0);
+}
+
+bool Connection::IsUpload() const { return match_.route->max_body_bytes > 0; }
+
+int64_t Connection::MaxBodyBytes() const {
+  return IsUpload() ? match_.route->max_body_bytes : host_.options.max_body_bytes;
 }
 
 void Connection::ReadBody() {
-  const absl::StatusOr<bool> done = reader_.ReadBody(in_, host_.options.max_body_bytes);
+  const absl::StatusOr<bool> done = reader_.ReadBody(in_, MaxBodyBytes());
   if (!done.ok()) return Refuse(done.status());
   if (!HoldBodyBytes(static_cast<int64_t>(reader_.body().size()))) {
     return Refuse(HttpError(503, "the server is receiving too much at once; try again later"));
@@ -166,7 +180,8 @@ void Connection::Dispatch() {
   BeginAnswer();
   auto exchange =
       Answer::MakeExchange(answer_, WordError(absl::InternalError("the handler gave no answer")));
-  host_.intake.Post([request, exchange = std::move(exchange), route = match_.route]() mutable {
+  WorkQueue& queue = match_.route->queue != nullptr ? *match_.route->queue : host_.intake;
+  queue.Post([request, exchange = std::move(exchange), route = match_.route]() mutable {
     try {
       route->handler(*request, std::move(exchange));
     } catch (const std::exception& error) {

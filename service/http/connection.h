@@ -8,6 +8,7 @@
 // client that ends its side of the connection counts as gone. Everything runs on the wire's strand.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -45,6 +46,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void OnHead();
   void ReadBody();
   bool HoldBodyBytes(int64_t bytes);  // false: all bodies together have too many
+  void DropBodyBytes();
+  int64_t MaxBodyBytes() const;  // of the route
+  bool IsUpload() const;
   void Dispatch();
   void SetDeadline(std::chrono::milliseconds time, std::function<void()> then);
   void OnTooSlow();
@@ -58,6 +62,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void Pump();
   void Write(std::string bytes, bool last);
   void WriteNext();
+  void WritePiece();
   void OnWritten(size_t bytes);
   void SendComment();
   void EndAnswer();
@@ -74,7 +79,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   std::vector<char> read_buffer_;
   std::string in_;  // read, not yet taken
   RequestReader reader_;
-  int64_t held_body_bytes_ = 0;  // of HttpHost::body_bytes
+  int64_t held_body_bytes_ = 0;  // of *held_of_
+  std::atomic<int64_t>* held_of_ = nullptr;
   int64_t thrown_away_bytes_ = 0;
 
   Target target_;
@@ -89,6 +95,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   bool last_write_ = false;  // of the answer
   std::string out_;          // being written
   size_t written_ = 0;       // of it
+  std::shared_ptr<BodyPieces> pieces_;
+  int64_t pieces_left_bytes_ = 0;
 };
 
 }  // namespace tandem

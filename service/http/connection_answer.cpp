@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/log.h"
 #include "service/api/error_status.h"
 #include "service/http/connection.h"
 #include "service/http/http_error.h"
@@ -37,7 +38,7 @@ absl::Status Connection::CheckHead() {
   if (host_.draining && head.method != "GET") {
     return HttpError(503, "the server is shutting down");
   }
-  return CheckBody(head, host_.options.max_body_bytes);
+  return CheckBody(head, match_.route->body_type, MaxBodyBytes());
 }
 
 absl::Status Connection::CheckKey() {
@@ -101,7 +102,9 @@ void Connection::Pump() {
   if (output.broken) return Close();
   if (output.response) {
     answer_->NoteStatus(output.response->status, "");
-    return Write(FormatResponse(*output.response, frame_), /*last=*/true);
+    if (!frame_.without_body) pieces_ = output.response->pieces;
+    pieces_left_bytes_ = pieces_ == nullptr ? 0 : pieces_->bytes();
+    return Write(FormatResponse(*output.response, frame_), /*last=*/pieces_left_bytes_ == 0);
   }
   std::string bytes;
   if (output.begins_events) {
@@ -135,6 +138,16 @@ void Connection::WriteNext() {
                    });
 }
 
+void Connection::WritePiece() {
+  absl::StatusOr<std::string> piece = pieces_->Next();
+  if (!piece.ok() || piece->empty()) {
+    LogError("http: request {}: {}", frame_.request_id, piece.status().ToString());
+    return Close();
+  }
+  pieces_left_bytes_ -= std::ssize(*piece);
+  Write(*std::move(piece), /*last=*/pieces_left_bytes_ <= 0);
+}
+
 void Connection::OnWritten(size_t bytes) {
   written_ += bytes;
   if (written_ < out_.size()) return WriteNext();
@@ -143,6 +156,7 @@ void Connection::OnWritten(size_t bytes) {
   written_ = 0;
   writing_ = false;
   if (last_write_) return EndAnswer();
+  if (pieces_ != nullptr) return WritePiece();
   if (in_events_) {
     comment_timer_->After(host_.options.times.comment,
                           [self = shared_from_this()] { self->SendComment(); });
@@ -157,8 +171,9 @@ void Connection::SendComment() {
 
 void Connection::EndAnswer() {
   last_write_ = in_events_ = false;
+  pieces_ = nullptr;
   std::exchange(answer_, nullptr)->Finish(/*delivered=*/true);
-  host_.body_bytes -= std::exchange(held_body_bytes_, 0);
+  DropBodyBytes();
   match_ = {};
   caller_ = {};
   if (!frame_.close) return AwaitHead();

@@ -13,6 +13,7 @@
 #include "core/status.h"
 #include "service/access/caller.h"
 #include "service/access/request_log.h"
+#include "service/work_queue.h"
 
 namespace tandem {
 
@@ -27,11 +28,22 @@ struct HttpRequest {
   Caller caller;   // who asks, checked
 };
 
+// A body too large to be held: the connection takes it piece by piece, as the client reads it. One
+// thread at a time; calls must not block for longer than a disk does.
+class BodyPieces {
+ public:
+  virtual ~BodyPieces() = default;
+  virtual int64_t bytes() const = 0;  // of all pieces together
+  // The next piece, not empty. After an error the connection is closed.
+  virtual absl::StatusOr<std::string> Next() = 0;
+};
+
 struct HttpResponse {
   int status = 200;
   std::string body;
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> headers = {};  // besides the usual ones
+  std::shared_ptr<BodyPieces> pieces = nullptr;                   // instead of `body`
 };
 
 // The answer's way to the client. Thread-safe. Exactly one of Send() and BeginEvents() is called,
@@ -72,10 +84,15 @@ using ErrorWriter = std::function<HttpResponse(const absl::Status&)>;
 
 struct Route {
   std::string method;
-  std::string path;  // exact, or with "*" as its last part: "/v1/models/*"
+  std::string path;  // exact, or with "*" as one of its parts: "/v1/models/*"
   Access access = Access::kKey;
   HttpHandler handler;  // called on an intake thread
   ErrorWriter write_error;
+  std::string body_type = "application/json";
+  // 0: HttpServerOptions::max_body_bytes. Bodies of routes with a limit of their own are uploads:
+  // together they have room of their own, so that they never take that of other requests.
+  int64_t max_body_bytes = 0;
+  WorkQueue* queue = nullptr;  // calls the handler instead; outlives the server
 };
 
 // All routes, in one list that tests and the server walk.

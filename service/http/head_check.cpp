@@ -74,7 +74,7 @@ absl::Status CheckOrigin(const RequestHead& head, const OwnNames& names) {
   return is_link ? absl::OkStatus() : refused;
 }
 
-absl::Status CheckBody(const RequestHead& head, int64_t max_body_bytes) {
+absl::Status CheckBody(const RequestHead& head, const std::string& type, int64_t max_body_bytes) {
   if (const std::string* expect = head.Find("expect")) {
     if (!absl::EqualsIgnoreCase(*expect, "100-continue")) {
       return HttpError(417, "header Expect is not the one accepted: 100-continue");
@@ -85,11 +85,11 @@ absl::Status CheckBody(const RequestHead& head, int64_t max_body_bytes) {
   if (encoding != nullptr && !absl::EqualsIgnoreCase(*encoding, "identity")) {
     return HttpError(415, "header Content-Encoding is not accepted; send the body as it is");
   }
-  const std::string* type = head.Find("content-type");
-  std::string media = type == nullptr ? "" : type->substr(0, type->find(';'));
+  const std::string* given = head.Find("content-type");
+  std::string media = given == nullptr ? "" : given->substr(0, given->find(';'));
   absl::StripAsciiWhitespace(&media);
-  if (!absl::EqualsIgnoreCase(media, "application/json")) {
-    return HttpError(415, "header Content-Type is not the one accepted: application/json");
+  if (!absl::EqualsIgnoreCase(media, type)) {
+    return HttpError(415, absl::StrCat("header Content-Type is not the one accepted: ", type));
   }
   if (head.body_bytes > max_body_bytes) {
     return HttpError(413, absl::StrCat("the body has more than ", max_body_bytes, " bytes"));

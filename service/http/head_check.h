@@ -1,5 +1,5 @@
 // What is refused by a request's head alone, before its body is read: other hosts' names (DNS
-// rebinding), other sites' pages, bodies that are not plain JSON. Pure functions.
+// rebinding), other sites' pages, bodies of another type. Pure functions.
 #pragma once
 
 #include <string>
@@ -25,8 +25,8 @@ absl::Status CheckHost(const RequestHead& head, const OwnNames& names);
 // A page of another site may not ask: 403. Programs send neither Origin nor Sec-Fetch-Site.
 absl::Status CheckOrigin(const RequestHead& head, const OwnNames& names);
 
-// application/json, not compressed: 415. Expect is 100-continue or nothing: 417. A length: 413.
-absl::Status CheckBody(const RequestHead& head, int64_t max_body_bytes);
+// Of the type, and not compressed: 415. Expect is 100-continue or nothing: 417. A length: 413.
+absl::Status CheckBody(const RequestHead& head, const std::string& type, int64_t max_body_bytes);
 
 // The key that the client presents: of Authorization: Bearer KEY, or of x-api-key; "" for none.
 std::string PresentedKey(const RequestHead& head);

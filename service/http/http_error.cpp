@@ -17,6 +17,8 @@ absl::StatusCode CodeOf(int http_status) {
       return absl::StatusCode::kNotFound;
     case 408:
       return absl::StatusCode::kDeadlineExceeded;
+    case 409:
+      return absl::StatusCode::kFailedPrecondition;
     case 413:
     case 431:
       return absl::StatusCode::kOutOfRange;

@@ -53,7 +53,8 @@ struct HttpHost {
 
   std::atomic<bool> draining = false;
   std::atomic<int> port = 0;
-  std::atomic<int64_t> body_bytes = 0;  // held for all connections
+  std::atomic<int64_t> body_bytes = 0;    // held for all connections
+  std::atomic<int64_t> upload_bytes = 0;  // likewise, of routes with a limit of their own
   AliveCount answers;      // requests whose answer has not come to its end, or is still held
   AliveCount connections;  // objects, a moment longer than `open`
   std::mutex mutex;

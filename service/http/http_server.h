@@ -30,7 +30,7 @@ namespace tandem {
 struct HttpTimes {
   std::chrono::milliseconds handshake{10'000};
   std::chrono::milliseconds head{10'000};     // from a head's first byte to its last
-  std::chrono::milliseconds body{120'000};    // the whole body
+  std::chrono::milliseconds body{120'000};    // each max_body_bytes of the body
   std::chrono::milliseconds idle{75'000};     // between two requests
   std::chrono::milliseconds write{30'000};    // without taking a single byte of what we write
   std::chrono::milliseconds linger{2'000};    // for the rest of what a refused client sends
@@ -46,8 +46,9 @@ struct HttpServerOptions {
   int32_t max_head_bytes = 16 << 10;
   int32_t max_headers = 100;
   int64_t max_body_bytes = 8 << 20;
-  int64_t max_all_bodies_bytes = 512 << 20;  // being received or answered, over all connections
-  int64_t max_unread_bytes = 2 << 20;        // Limits::max_unread_bytes
+  int64_t max_all_bodies_bytes = 512 << 20;   // being received or answered, over all connections
+  int64_t max_all_uploads_bytes = 512 << 20;  // likewise, of Route::max_body_bytes
+  int64_t max_unread_bytes = 2 << 20;         // Limits::max_unread_bytes
   HttpTimes times;
 };
 

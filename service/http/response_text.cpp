@@ -10,7 +10,7 @@
 namespace tandem {
 namespace {
 
-constexpr std::array<std::pair<int, const char*>, 22> kReasons = {{
+constexpr std::array<std::pair<int, const char*>, 23> kReasons = {{
     {200, "OK"},
     {201, "Created"},
     {202, "Accepted"},
@@ -30,6 +30,7 @@ constexpr std::array<std::pair<int, const char*>, 22> kReasons = {{
     {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
+    {501, "Not Implemented"},
     {503, "Service Unavailable"},
     {504, "Gateway Timeout"},
     {505, "HTTP Version Not Supported"},
@@ -77,8 +78,10 @@ std::string FormatResponse(const HttpResponse& response, const AnswerFrame& fram
   if (!has_cache_control) bytes += "Cache-Control: no-store\r\n";
   const bool can_have_body = response.status != 204 && response.status != 304;
   if (can_have_body) {
+    const int64_t body_bytes =
+        response.pieces == nullptr ? std::ssize(response.body) : response.pieces->bytes();
     absl::StrAppend(&bytes, "Content-Type: ", response.content_type,
-                    "\r\nContent-Length: ", response.body.size(), "\r\n");
+                    "\r\nContent-Length: ", body_bytes, "\r\n");
   }
   bytes += "\r\n";
   if (can_have_body && !frame.without_body) bytes += response.body;

@@ -14,7 +14,7 @@ struct AnswerFrame {
   bool close = false;         // the connection ends with this answer
 };
 
-// Head and body. Header values with line breaks are left out.
+// Head and body; without the pieces. Header values with line breaks are left out.
 std::string FormatResponse(const HttpResponse& response, const AnswerFrame& frame);
 
 std::string FormatEventsHead(const AnswerFrame& frame);

@@ -32,17 +32,21 @@ std::optional<std::string> PercentDecode(absl::string_view text, bool plus_is_sp
   return result;
 }
 
-// The tail, decoded, if `path` is what `pattern` says.
+// What "*" stands for, decoded, if `path` is what `pattern` says.
 std::optional<std::string> MatchPath(const std::string& pattern, const std::string& path) {
-  if (!pattern.ends_with("/*")) {
-    return pattern == path ? std::optional<std::string>("") : std::nullopt;
+  const size_t star = pattern.find('*');
+  if (star == pattern.npos) return pattern == path ? std::optional<std::string>("") : std::nullopt;
+  const std::string_view before(pattern.data(), star);
+  const std::string_view after = std::string_view(pattern).substr(star + 1);
+  if (path.size() <= before.size() + after.size() || !path.starts_with(before) ||
+      !path.ends_with(after)) {
+    return std::nullopt;
   }
-  const size_t prefix = pattern.size() - 1;
-  if (path.compare(0, prefix, pattern, 0, prefix) != 0) return std::nullopt;
-  if (path.size() == prefix || path.find('/', prefix) != path.npos) return std::nullopt;
-  auto tail = PercentDecode(path.substr(prefix), /*plus_is_space=*/false);
-  if (!tail || *tail == "." || *tail == "..") return std::nullopt;
-  return tail;
+  const std::string part = path.substr(star, path.size() - before.size() - after.size());
+  if (part.find('/') != part.npos) return std::nullopt;
+  auto found = PercentDecode(part, /*plus_is_space=*/false);
+  if (!found || *found == "." || *found == "..") return std::nullopt;
+  return found;
 }
 
 }  // namespace
@@ -74,17 +78,17 @@ absl::StatusOr<Target> ParseTarget(const std::string& target) {
 }
 
 Match FindRoute(const RouteTable& table, const std::string& method, const std::string& path) {
-  Match exact, by_tail;
+  Match exact, by_part;
   for (const Route& route : table.routes()) {
     const auto tail = MatchPath(route.path, path);
     if (!tail) continue;
-    Match& match = route.path.ends_with("/*") ? by_tail : exact;
+    Match& match = route.path.find('*') != route.path.npos ? by_part : exact;
     match.same_path.push_back(&route);
     if (route.method != method || match.route != nullptr) continue;
     match.route = &route;
     match.tail = *tail;
   }
-  return exact.same_path.empty() ? by_tail : exact;
+  return exact.same_path.empty() ? by_part : exact;
 }
 
 }  // namespace tandem

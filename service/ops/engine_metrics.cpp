@@ -133,6 +133,15 @@ std::vector<MetricFamily> LayerMetrics(const LayerTimes& times) {
                 std::move(values))};
 }
 
+std::vector<MetricFamily> BatchMetrics(const BatchCounts& counts) {
+  return {Gauge("tandem_batches", "Batches that have not ended.",
+                {By("state", "running", counts.running), By("state", "waiting", counts.waiting),
+                 By("state", "paused", counts.paused)}),
+          Counter("tandem_batch_requests_total", "Requests of batches that have ended.",
+                  {By("result", "answered", counts.done - counts.failed),
+                   By("result", "failed", counts.failed)})};
+}
+
 std::vector<MetricFamily> ProcessMetrics(const ProcessStats& stats, const ServerAbout& about,
                                          int32_t open_requests) {
   Value build = 1.0;

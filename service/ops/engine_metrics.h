@@ -1,10 +1,11 @@
-// The engine's and the process's state as metrics, read when they are asked for.
+// The engine's, the batches' and the process's state as metrics, read when they are asked for.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
+#include "service/batch/batch_records.h"
 #include "service/ops/process_stats.h"
 
 namespace prometheus {
@@ -20,6 +21,7 @@ struct ServerAbout {
 
 std::vector<prometheus::MetricFamily> EngineMetrics(const EngineStats& stats);
 std::vector<prometheus::MetricFamily> LayerMetrics(const LayerTimes& times);
+std::vector<prometheus::MetricFamily> BatchMetrics(const BatchCounts& counts);
 std::vector<prometheus::MetricFamily> ProcessMetrics(const ProcessStats& stats,
                                                      const ServerAbout& about,
                                                      int32_t open_requests);

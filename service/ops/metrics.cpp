@@ -124,6 +124,10 @@ std::string Metrics::Text() const {
   for (auto& more : {EngineMetrics(engine_.stats()), LayerMetrics(engine_.layer_times()),
                      ProcessMetrics(ReadProcessStats(), about_, open_requests_())})
     families.insert(families.end(), more.begin(), more.end());
+  if (batch_counts_) {
+    const auto batches = BatchMetrics(batch_counts_());
+    families.insert(families.end(), batches.begin(), batches.end());
+  }
   return prometheus::TextSerializer().Serialize(families);
 }
 

@@ -10,6 +10,7 @@
 
 #include "engine/engine.h"
 #include "service/access/request_log.h"
+#include "service/batch/batch_records.h"
 #include "service/http/exchange.h"
 #include "service/ops/engine_metrics.h"
 
@@ -24,6 +25,8 @@ class Metrics final : public RequestObserver {
 
   // Routes by whose names requests are counted; all others are "other".
   void KnowRoutes(const RouteTable& routes);
+  // Before the text is asked for the first time; any thread calls it.
+  void WatchBatches(std::function<BatchCounts()> counts) { batch_counts_ = std::move(counts); }
   void Ended(const RequestLog& log) override;
 
   const ServerAbout& about() const { return about_; }
@@ -34,6 +37,7 @@ class Metrics final : public RequestObserver {
   const Engine& engine_;
   const ServerAbout about_;
   const std::function<int32_t()> open_requests_;
+  std::function<BatchCounts()> batch_counts_;  // null: there are none
   const std::unique_ptr<Requests> requests_;
 };
 

@@ -14,6 +14,7 @@
 
 #include "service/api/chat_run.h"
 #include "service/http/exchange.h"
+#include "service/http/target.h"
 #include "tests/service/fake_engine.h"
 
 namespace tandem {
@@ -117,16 +118,16 @@ class ApiFixture : public testing::Test {
     auto exchange = std::make_shared<KeptExchange>();
     HttpRequest request = {.method = method, .path = path, .headers = headers, .body = body};
     request.caller.name = caller_;
-    for (const Route& route : routes_.routes()) {
-      std::string prefix = route.path;
-      const bool any = prefix.ends_with('*');
-      if (any) prefix.pop_back();
-      if (route.method != method || (any ? !path.starts_with(prefix) : path != prefix)) continue;
-      request.path_tail = any ? path.substr(prefix.size()) : "";
-      route.handler(request, exchange);
+    const auto target = ParseTarget(path);
+    const Match match = target.ok() ? FindRoute(routes_, method, target->path) : Match{};
+    if (match.route == nullptr) {
+      ADD_FAILURE() << "no route for " << method << " " << path;
       return exchange;
     }
-    ADD_FAILURE() << "no route for " << method << " " << path;
+    request.path = target->path;
+    request.query = target->query;
+    request.path_tail = match.tail;
+    match.route->handler(request, exchange);
     return exchange;
   }
   std::shared_ptr<KeptExchange> Ask(const std::string& method, const std::string& path,

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "service/api/error_status.h"
 #include "service/http/http_server.h"
 #include "tests/service/raw_client.h"
@@ -168,6 +169,80 @@ TEST_F(HttpTest, BodiesComeInChunksOrAnnounced) {
   client.Send("{}");
   EXPECT_EQ(client.Read().body, "{}");
   EXPECT_EQ(client.continues(), 1);
+}
+
+TEST_F(HttpTest, AStarStandsForOnePartAnywhere) {
+  AddRoute("GET", "/items/*/size",
+           [](const HttpRequest& request, std::shared_ptr<Exchange> exchange) {
+             exchange->Send({.body = "size of " + request.path_tail});
+           });
+  Start();
+  EXPECT_EQ(Ask("GET /items/a%2Fb/size HTTP/1.1\r\nHost: HOST\r\n\r\n").body, "size of a/b");
+  EXPECT_EQ(Ask("GET /items/size HTTP/1.1\r\nHost: HOST\r\n\r\n").body, "size");
+  for (const char* path : {"/items//size", "/items/a/b/size", "/items/a/size/", "/items/../size",
+                           "/items/a/siz", "/items/%2e%2e/size"}) {
+    const std::string request = absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: HOST\r\n\r\n");
+    EXPECT_EQ(Ask(request).status, 404) << path;
+  }
+}
+
+TEST_F(HttpTest, ARouteMayTakeLargerBodiesOfAnotherType) {
+  WorkQueue own(1);
+  routes_.Add({.method = "POST",
+               .path = "/upload",
+               .handler =
+                   [](const HttpRequest& request, std::shared_ptr<Exchange> exchange) {
+                     exchange->Send({.body = absl::StrCat(request.body.size())});
+                   },
+               .write_error = ToOpenAiError,
+               .body_type = "multipart/form-data",
+               .max_body_bytes = 3 << 20,
+               .queue = &own});
+  options_.max_all_uploads_bytes = 4 << 20;
+  Start();
+  const auto post = [&](const std::string& path, const std::string& type, size_t bytes) {
+    return Ask(absl::StrCat("POST ", path, " HTTP/1.1\r\nHost: HOST\r\nContent-Type: ", type,
+                            "\r\nContent-Length: ", bytes, "\r\n\r\n", std::string(bytes, 'x')));
+  };
+  EXPECT_EQ(post("/upload", "multipart/form-data; boundary=x", 3 << 20).body, "3145728");
+  EXPECT_EQ(post("/upload", "multipart/form-data; boundary=x", (3 << 20) + 1).status, 413);
+  EXPECT_EQ(post("/upload", "application/json", 10).status, 415);
+  EXPECT_EQ(post("/echo", "multipart/form-data; boundary=x", 10).status, 415);
+  EXPECT_EQ(post("/echo", "application/json", (1 << 20) + 1).status, 413);
+  server_.reset();
+}
+
+class CountedPieces final : public BodyPieces {
+ public:
+  CountedPieces(int64_t bytes, int64_t there) : bytes_(bytes), there_(there) {}
+  int64_t bytes() const override { return bytes_; }
+  absl::StatusOr<std::string> Next() override {
+    if (sent_ >= there_) return absl::DataLossError("the file ends too early");
+    const int64_t n = std::min<int64_t>(100'000, there_ - sent_);
+    sent_ += n;
+    return std::string(n, static_cast<char>('a' + sent_ % 26));
+  }
+
+ private:
+  const int64_t bytes_, there_;
+  int64_t sent_ = 0;
+};
+
+TEST_F(HttpTest, LargeAnswersGoOutPieceByPiece) {
+  AddRoute("GET", "/large/*", [](const HttpRequest& request, std::shared_ptr<Exchange> exchange) {
+    const int64_t there = request.path_tail == "whole" ? 5'000'001 : 250'000;
+    exchange->Send({.pieces = std::make_shared<CountedPieces>(
+                        request.path_tail == "none" ? 0 : 5'000'001, there)});
+  });
+  Start();
+  RawAnswer answer = Ask("GET /large/whole HTTP/1.1\r\nHost: HOST\r\n\r\n");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body.size(), 5'000'001u);
+  answer = Ask("GET /large/none HTTP/1.1\r\nHost: HOST\r\n\r\n");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "");
+  answer = Ask("GET /large/broken HTTP/1.1\r\nHost: HOST\r\n\r\n");
+  EXPECT_FALSE(answer.complete) << "the connection ends, nothing is made up";
 }
 
 }  // namespace

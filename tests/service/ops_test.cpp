@@ -179,6 +179,8 @@ std::string ReadSourceFile(const std::string& name) {
 
 TEST_F(OpsTest, DashboardAndDocumentNameTheMetricsThatThereAre) {
   metrics_.Ended(Answered("GET /metrics"));
+  metrics_.WatchBatches([] { return BatchCounts{.running = 1, .done = 7, .failed = 2}; });
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tandem_batch_requests_total{result=\"answered\"} 5"));
   std::set<std::string> exported;
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(metrics_.Text(), '\n')))
     if (line.starts_with("# TYPE ")) exported.merge(MetricNames(line));
