@@ -8,7 +8,9 @@
 #include "service/access/gate.h"
 #include "service/admission.h"
 #include "service/api/anthropic_routes.h"
+#include "service/api/openai_routes.h"
 #include "service/api/responses_routes.h"
+#include "service/api/tokenize_routes.h"
 #include "service/grpc/grpc_server.h"
 #include "service/listen_address.h"
 #include "service/ops/ops_routes.h"
@@ -66,6 +68,8 @@ class BothServers final : public Server {
 
 RouteTable BothServers::MakeRoutes() {
   RouteTable routes;
+  AddOpenAiRoutes(routes, context_);
+  AddTokenizeRoutes(routes, context_);
   AddAnthropicRoutes(routes, context_);
   AddResponsesRoutes(routes, context_);
   AddOpsRoutes(routes, {*metrics_, live_, gate_, [this] { return !draining_; }});

@@ -31,6 +31,8 @@ void ServeFlags::AddTo(CLI::App* sub) {
   sub->add_option("--http", http, "listen there for HTTP; likewise")
       ->type_name("ADDR")
       ->capture_default_str();
+  sub->add_option("--name", name, "what APIs call the model; default: the name of its folder")
+      ->type_name("NAME");
   sub->add_option("--keys", keys, "ask clients for one of these keys; see `tandem keys`")
       ->type_name("FILE");
   auto* cert = sub->add_option("--tls-cert", tls_cert, "encrypt, with this certificate (PEM)")
@@ -65,7 +67,7 @@ absl::StatusOr<ServerOptions> ServeFlags::ToOptions(const EngineFlags& engine) c
   }
   options.insecure = insecure;
   options.allowed_hosts = allow_hosts;
-  options.model_name = NameOf(engine.model);
+  options.model_name = name.empty() ? NameOf(engine.model) : name;
   options.policy = {.normalise_volatile = !no_normalise,
                     .log_prompts = log_prompts,
                     .thinking_default = !no_thinking_default};

@@ -13,6 +13,7 @@ namespace tandem {
 
 struct ServeFlags {
   std::string grpc = "127.0.0.1:50051", http = "127.0.0.1:8080";  // or "off"
+  std::string name;                                               // of the model, "": its folder's
   std::string keys, tls_cert, tls_key;                            // files
   std::vector<std::string> allow_hosts;
   bool insecure = false;

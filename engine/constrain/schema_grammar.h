@@ -1,6 +1,6 @@
 // A JSON schema -> the EBNF of a grammar whose every text is valid against it.
 //
-// The dialect is docs/operations.md's ("Constrained output"). What the grammar cannot hold is an
+// The dialect is docs/api.md's ("Constrained output"). What the grammar cannot hold is an
 // error, never left out: keywords that say nothing about validity and unknown ones are ignored.
 // Objects have their properties in the order of the schema, and none that it does not name unless
 // it says which ("additionalProperties") or names none at all.

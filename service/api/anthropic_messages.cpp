@@ -7,16 +7,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "service/api/json_fields.h"
+#include "service/api/request_parts.h"
 #include "service/api/sealed_reasoning.h"
 
 namespace tandem {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string Entry(const std::string& list, size_t index) {
-  return absl::StrCat(list, "[", index, "]");
-}
 
 absl::Status OtherBlock(const std::string& where, const std::string& type, const char* expected) {
   return absl::InvalidArgumentError(
@@ -43,9 +40,9 @@ absl::StatusOr<std::vector<std::string>> Texts(const Json& content, const std::s
                                                    " blocks; expected at most ", limits.max_parts));
   std::vector<std::string> texts;
   for (size_t i = 0; i < content.size(); ++i) {
-    JsonFields block(content[i], Entry(where, i));
+    JsonFields block(content[i], EntryOf(where, i));
     const std::string type = block.Text("type");
-    if (type != "text" && !type.empty()) return OtherBlock(Entry(where, i), type, "\"text\"");
+    if (type != "text" && !type.empty()) return OtherBlock(EntryOf(where, i), type, "\"text\"");
     TANDEM_ASSIGN_OR_RETURN(std::string text, TextOf(block));
     texts.push_back(std::move(text));
   }
@@ -133,7 +130,7 @@ absl::Status Conversation::AddUser(const Json& content, const std::string& where
   std::vector<std::string> texts;
   bool has_results = false;
   for (size_t i = 0; i < blocks->size(); ++i) {
-    const std::string here = Entry(where, i);
+    const std::string here = EntryOf(where, i);
     JsonFields block((*blocks)[i], here);
     const std::string type = block.Text("type");
     if (type == "tool_result") {
@@ -192,7 +189,7 @@ absl::Status Conversation::AddAssistant(const Json& content, const std::string& 
   std::string reasoning;
   Json calls = Json::array();
   for (size_t i = 0; i < blocks->size(); ++i) {
-    const std::string here = Entry(where, i);
+    const std::string here = EntryOf(where, i);
     JsonFields block((*blocks)[i], here);
     const std::string type = block.Text("type");
     if (type == "thinking") {
@@ -273,22 +270,12 @@ absl::StatusOr<Json> ConvertAnthropicMessages(const Json* system, const Json& me
     return absl::InvalidArgumentError(absl::StrCat(
         "messages has ", messages.size(), " entries; expected at most ", args.limits.max_messages));
   for (size_t i = 0; i < messages.size(); ++i)
-    TANDEM_RETURN_IF_ERROR(conversation.AddMessage(messages[i], Entry("messages", i)));
+    TANDEM_RETURN_IF_ERROR(conversation.AddMessage(messages[i], EntryOf("messages", i)));
   return std::move(conversation).Finish();
 }
 
 absl::StatusOr<Json> ConvertAnthropicTools(const Json* tools, const Limits& limits) {
-  if (tools == nullptr || tools->empty()) return Json();
-  Json converted = Json::array();
-  for (size_t i = 0; i < tools->size(); ++i) {
-    const std::string where = Entry("tools", i);
-    TANDEM_ASSIGN_OR_RETURN(Json tool, ToolOf((*tools)[i], where));
-    if (tool.dump().size() > static_cast<size_t>(limits.max_tool_bytes))
-      return absl::InvalidArgumentError(absl::StrCat(
-          where, " is longer than ", limits.max_tool_bytes, " bytes; expected a shorter schema"));
-    converted.push_back(std::move(tool));
-  }
-  return converted;
+  return ConvertTools(tools, limits, ToolOf);
 }
 
 }  // namespace tandem

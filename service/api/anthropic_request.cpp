@@ -1,19 +1,17 @@
 #include "service/api/anthropic_request.h"
 
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "service/api/anthropic_messages.h"
 #include "service/api/json_fields.h"
+#include "service/api/request_parts.h"
 
 namespace tandem {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
 
 // Without the field there is no thinking: that is what the API's clients expect, and what they are
 // prepared to show.
@@ -54,19 +52,6 @@ absl::Status SetOutput(const Json* config, ChatCall& call) {
   call.text_schema = schema.Required("schema");
   call.text_rule = TextRule::kJsonSchema;
   return schema.Done();
-}
-
-absl::Status SetStops(const Json* stops, const Limits& limits, ChatCall& call) {
-  for (size_t i = 0; stops != nullptr && i < stops->size(); ++i) {
-    const Json& stop = (*stops)[i];
-    const size_t bytes = stop.is_string() ? stop.get_ref<const std::string&>().size() : 0;
-    if (bytes == 0 || bytes > static_cast<size_t>(limits.max_stop_bytes))
-      return absl::InvalidArgumentError(
-          absl::StrCat("stop_sequences[", i, "] is ", stop.is_string() ? "of " : "no string, ",
-                       bytes, " bytes; expected a string of 1 to ", limits.max_stop_bytes));
-    call.stop.push_back(stop.get<std::string>());
-  }
-  return absl::OkStatus();
 }
 
 // What a client would like to have cut out of a long conversation. Only what the model's own
@@ -132,7 +117,7 @@ absl::StatusOr<AnthropicRequest> ParseAnthropicRequest(const Json& body,
   TANDEM_RETURN_IF_ERROR(SetThinking(thinking, request, prompt));
   TANDEM_RETURN_IF_ERROR(SetToolChoice(tool_choice, request.call));
   TANDEM_RETURN_IF_ERROR(SetOutput(output, request.call));
-  TANDEM_RETURN_IF_ERROR(SetStops(stops, args.limits, request.call));
+  TANDEM_ASSIGN_OR_RETURN(request.call.stop, ParseStops(stops, "stop_sequences", args.limits));
   TANDEM_RETURN_IF_ERROR(SetContext(context, prompt));
   TANDEM_ASSIGN_OR_RETURN(prompt.messages, ConvertAnthropicMessages(system, messages, args));
   TANDEM_ASSIGN_OR_RETURN(prompt.tools, ConvertAnthropicTools(tools, args.limits));

@@ -1,6 +1,6 @@
 // The body of POST /v1/messages as a ChatCall (kimi_k26: Anthropic Messages).
 //
-// docs/operations.md lists every field: honoured, without effect, or refused. Pure functions, any
+// docs/api.md lists every field: honoured, without effect, or refused. Pure functions, any
 // thread; errors: INVALID_ARGUMENT beginning with the field, NOT_FOUND for another model.
 #pragma once
 

@@ -10,7 +10,7 @@
 #include "service/api/anthropic_request.h"
 #include "service/api/call_memory.h"
 #include "service/api/random_id.h"
-#include "service/bounded_json.h"
+#include "service/api/request_parts.h"
 
 namespace tandem {
 namespace {
@@ -22,14 +22,12 @@ constexpr int kIdLength = 24;
 
 absl::StatusOr<AnthropicRequest> Parse(const ServiceContext& service, CallMemory& memory,
                                        const HttpRequest& request, bool counting) {
-  auto body = ParseBoundedJson(request.body, service.limits, service.limits.max_message_bytes);
-  if (!body.ok())
-    return absl::InvalidArgumentError(absl::StrCat("the body ", body.status().message()));
+  TANDEM_ASSIGN_OR_RETURN(const Json body, ParseBody(request, service.limits));
   TANDEM_ASSIGN_OR_RETURN(AnthropicRequest parsed,
-                          ParseAnthropicRequest(*body, {.limits = service.limits,
-                                                        .memory = memory,
-                                                        .caller = request.caller.name,
-                                                        .counting = counting}));
+                          ParseAnthropicRequest(body, {.limits = service.limits,
+                                                       .memory = memory,
+                                                       .caller = request.caller.name,
+                                                       .counting = counting}));
   TANDEM_RETURN_IF_ERROR(CheckModel(service, parsed.model));
   return parsed;
 }

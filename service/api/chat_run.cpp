@@ -282,12 +282,14 @@ absl::StatusOr<std::shared_ptr<ChatRun>> StartChat(const ServiceContext& service
   return run;
 }
 
-void NoteEnd(const ChatUpdate& update, RequestLog& log) {
+void NoteEnd(const ChatUpdate& update, bool counts_prompt, RequestLog& log) {
   if (!update.finish) return;
   const Usage& usage = update.usage.usage;
   log.generated = true;
-  log.usage.prompt_tokens = usage.prompt_tokens;
-  log.usage.cached_tokens = std::max(log.usage.cached_tokens, usage.cached_tokens);
+  if (counts_prompt) {
+    log.usage.prompt_tokens += usage.prompt_tokens;
+    log.usage.cached_tokens += usage.cached_tokens;
+  }
   log.usage.completion_tokens += usage.completion_tokens;
   log.usage.queue_s = std::max(log.usage.queue_s, usage.queue_s);
   log.usage.prefill_s = std::max(log.usage.prefill_s, usage.prefill_s);

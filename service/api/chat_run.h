@@ -17,7 +17,7 @@
 
 namespace tandem {
 
-// How prompts are treated before they are rendered; docs/operations.md has the rules.
+// How prompts are treated before they are rendered; docs/api.md has the rules.
 struct PromptPolicy {
   bool normalise_volatile = true;  // fields that agents change with every request
   bool log_prompts = false;        // may prompts' text be in the log
@@ -61,7 +61,8 @@ absl::StatusOr<std::shared_ptr<ChatRun>> StartChat(const ServiceContext& service
 // The prompt of a conversation as StartChat() would compute it.
 absl::StatusOr<RenderedChat> RenderPrompt(const ServiceContext& service, const ChatPrompt& prompt);
 
-// Of a finished run, into its log: usage, finish, divergence.
-void NoteEnd(const ChatUpdate& update, RequestLog& log);
+// Of a choice that has ended, into its request's log: usage, finish, divergence. `counts_prompt`:
+// of the choices to one prompt, one counts it.
+void NoteEnd(const ChatUpdate& update, bool counts_prompt, RequestLog& log);
 
 }  // namespace tandem

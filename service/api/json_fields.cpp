@@ -152,12 +152,13 @@ void JsonFields::Ignore(std::initializer_list<const char*> keys) {
 
 void JsonFields::Refuse(const char* key, const char* why) {
   const Json* value = Find(key);
-  if (value == nullptr || *value == false || (value->is_structured() && value->empty())) return;
+  if (value == nullptr || *value == false || *value == 0) return;
+  if (value->is_structured() && value->empty()) return;
   Keep(absl::InvalidArgumentError(absl::StrCat(Where(key), " is not supported: ", why)));
 }
 
 absl::Status JsonFields::Done() {
-  if (!error_.ok() || !object_.is_object()) return error_;
+  if (!error_.ok() || !object_.is_object() || ignores_rest_) return error_;
   for (const auto& [key, value] : object_.items()) {
     if (known_.contains(key)) continue;
     return absl::InvalidArgumentError(

@@ -44,7 +44,9 @@ class JsonFields {
 
   // Any value is accepted and has no effect.
   void Ignore(std::initializer_list<const char*> keys);
-  // Only absent (or false, or an empty list or object) is accepted; `why` ends the sentence.
+  // All that was not asked for has no effect.
+  void IgnoreRest() { ignores_rest_ = true; }
+  // Only absent (or false, 0, or an empty list or object) is accepted; `why` ends the sentence.
   void Refuse(const char* key, const char* why);
 
   std::string Where(std::string_view key) const;  // "thinking.type"
@@ -59,6 +61,7 @@ class JsonFields {
   const Json& object_;
   const std::string where_;
   std::set<std::string, std::less<>> known_;
+  bool ignores_rest_ = false;
   absl::Status error_;
 };
 

@@ -1,7 +1,7 @@
 // Bodies of OpenAI's POST /v1/chat/completions and /v1/completions as ChatCalls (kimi_k26: chat
 // request fields).
 //
-// docs/operations.md lists every field: honoured, without effect, or refused. Pure functions, any
+// docs/api.md lists every field: honoured, without effect, or refused. Pure functions, any
 // thread; errors: INVALID_ARGUMENT beginning with the field.
 #pragma once
 

@@ -8,16 +8,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "service/api/json_fields.h"
+#include "service/api/request_parts.h"
 #include "service/api/sealed_reasoning.h"
 
 namespace tandem {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string Entry(const std::string& list, size_t index) {
-  return absl::StrCat(list, "[", index, "]");
-}
 
 absl::StatusOr<std::string> PartText(const Json& part, const std::string& where) {
   JsonFields fields(part, where);
@@ -39,7 +36,7 @@ absl::StatusOr<Json> ContentOf(const Json& content, const std::string& where,
         where, " is no text; expected a string or a list of at most ", limits.max_parts, " parts"));
   Json parts = Json::array();
   for (size_t i = 0; i < content.size(); ++i) {
-    TANDEM_ASSIGN_OR_RETURN(std::string text, PartText(content[i], Entry(where, i)));
+    TANDEM_ASSIGN_OR_RETURN(std::string text, PartText(content[i], EntryOf(where, i)));
     parts.push_back({{"type", "text"}, {"text", std::move(text)}});
   }
   if (parts.empty()) return Json();
@@ -49,7 +46,7 @@ absl::StatusOr<Json> ContentOf(const Json& content, const std::string& where,
 absl::StatusOr<std::string> TextsOf(const Json* parts, const std::string& where, const char* type) {
   std::string all;
   for (size_t i = 0; parts != nullptr && i < parts->size(); ++i) {
-    JsonFields fields((*parts)[i], Entry(where, i));
+    JsonFields fields((*parts)[i], EntryOf(where, i));
     fields.OneOf("type", {type});
     all += fields.Text("text");
     TANDEM_RETURN_IF_ERROR(fields.Done());
@@ -211,22 +208,12 @@ absl::Status AddResponsesInput(const Json& input, const Limits& limits, Json& me
                                                    max_messages, " together"));
   Input items(limits, messages);
   for (size_t i = 0; i < input.size(); ++i)
-    TANDEM_RETURN_IF_ERROR(items.Add(input[i], Entry("input", i)));
+    TANDEM_RETURN_IF_ERROR(items.Add(input[i], EntryOf("input", i)));
   return absl::OkStatus();
 }
 
 absl::StatusOr<Json> ConvertResponsesTools(const Json* tools, const Limits& limits) {
-  if (tools == nullptr || tools->empty()) return Json();
-  Json converted = Json::array();
-  for (size_t i = 0; i < tools->size(); ++i) {
-    const std::string where = Entry("tools", i);
-    TANDEM_ASSIGN_OR_RETURN(Json tool, ToolOf((*tools)[i], where));
-    if (tool.dump().size() > static_cast<size_t>(limits.max_tool_bytes))
-      return absl::InvalidArgumentError(absl::StrCat(
-          where, " is longer than ", limits.max_tool_bytes, " bytes; expected a shorter schema"));
-    converted.push_back(std::move(tool));
-  }
-  return converted;
+  return ConvertTools(tools, limits, ToolOf);
 }
 
 }  // namespace tandem

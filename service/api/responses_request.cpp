@@ -1,10 +1,10 @@
 #include "service/api/responses_request.h"
 
-#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "service/api/json_fields.h"
+#include "service/api/request_parts.h"
 #include "service/api/responses_items.h"
 
 namespace tandem {
@@ -12,7 +12,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kMaxTokens = std::numeric_limits<int32_t>::max();
 constexpr size_t kMaxMetadata = 16, kMaxMetadataKey = 64, kMaxMetadataValue = 512;
 
 absl::Status SetReasoning(const Json* reasoning, ChatPrompt& prompt) {

@@ -1,6 +1,6 @@
 // The body of POST /v1/responses as a ChatCall (kimi_k26: OpenAI Responses).
 //
-// docs/operations.md lists every field: honoured, without effect, or refused. Any thread; errors:
+// docs/api.md lists every field: honoured, without effect, or refused. Any thread; errors:
 // INVALID_ARGUMENT beginning with the field, NOT_FOUND for a previous response that is not kept.
 #pragma once
 

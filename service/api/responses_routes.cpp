@@ -10,10 +10,10 @@
 #include "service/api/answer_writer.h"
 #include "service/api/error_status.h"
 #include "service/api/random_id.h"
+#include "service/api/request_parts.h"
 #include "service/api/response_store.h"
 #include "service/api/responses_answer.h"
 #include "service/api/responses_request.h"
-#include "service/bounded_json.h"
 
 namespace tandem {
 namespace {
@@ -27,15 +27,13 @@ using Store = std::shared_ptr<ResponseStore>;
 
 absl::StatusOr<ResponsesRequest> Parse(const ServiceContext& service, ResponseStore& store,
                                        const HttpRequest& request) {
-  auto body = ParseBoundedJson(request.body, service.limits, service.limits.max_message_bytes);
-  if (!body.ok())
-    return absl::InvalidArgumentError(absl::StrCat("the body ", body.status().message()));
+  TANDEM_ASSIGN_OR_RETURN(const Json body, ParseBody(request, service.limits));
   TANDEM_ASSIGN_OR_RETURN(
       ResponsesRequest parsed,
-      ParseResponsesRequest(*body, {.limits = service.limits,
-                                    .store = store,
-                                    .caller = request.caller.name,
-                                    .thinking_default = service.policy.thinking_default}));
+      ParseResponsesRequest(body, {.limits = service.limits,
+                                   .store = store,
+                                   .caller = request.caller.name,
+                                   .thinking_default = service.policy.thinking_default}));
   TANDEM_RETURN_IF_ERROR(CheckModel(service, parsed.model));
   return parsed;
 }

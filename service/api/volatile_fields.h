@@ -1,6 +1,6 @@
 // Fields that agent clients put into their system prompt and change with every request. At the head
 // of a prompt they would make each request miss the prefix cache from there on, so they are taken
-// out. What they say is not for the model. The rules (docs/operations.md has them for users):
+// out. What they say is not for the model. The rules (docs/api.md has them for users):
 //
 //   billing   The first message is a system message whose text begins with a line
 //             "x-anthropic-billing-header: ...": that line goes, and the line breaks after it.

@@ -20,7 +20,7 @@ class CallLog {
           const char* method);
 
   void NoteTags(const RequestTags& tags);
-  void NoteUpdate(const ChatUpdate& update) { NoteEnd(update, log_); }
+  void NoteUpdate(const ChatUpdate& update) { NoteEnd(update, true, log_); }
   void NoteStatus(const absl::Status& status);
   // The call is over: tells the observers.
   void Tell();

@@ -17,9 +17,9 @@ class Broken(Exception):
 
 @contextlib.contextmanager
 def serving(model, *flags):
-    """Starts `tandem serve` with HTTP on a free port; gives process and port; ends it with SIGTERM."""
+    """Starts `tandem serve` of a model "m" with HTTP on a free port; gives process and port; ends it with SIGTERM."""
     server = subprocess.Popen(
-        [BINARY, "serve", model, "--grpc", "off", "--http", "127.0.0.1:0", "--quiet", *flags],
+        [BINARY, "serve", model, "--grpc", "off", "--http", "127.0.0.1:0", "--quiet", "--name", "m", *flags],
         stdout=subprocess.PIPE, text=True)
     try:
         for line in server.stdout:

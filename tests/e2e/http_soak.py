@@ -21,15 +21,15 @@ from http_client import ROOT, Broken, Client, metric, serving
 PROMPTS = ["What is a river?", "What is a mountain?", "Define: lamp", "Tell me of the sea.", "Was ist ein Haus?", "Hello!"]
 N_PROMPTS = 24
 BAD_BODIES = [
-    b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"messages": []}', b'{"messages": "x"}', b'{"messages": [{"role": 3}]}',
-    b'{"messages": [{"role": "user", "content": "x"}], "n": -1}',
-    b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": 1e308}',
-    b'{"messages": [{"role": "user", "content": "x"}], "temperature": "hot"}',
-    b'{"messages": [{"role": "user", "content": "x"}], "stop": [""]}',
-    b'{"messages": [{"role": "user", "content": "x"}], "logit_bias": {"-1": 1}}',
-    b'{"messages": [{"role": "user", "content": "x"}], "no_such_field": 1}',
-    b'{"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_schema"}}',
-    b'{"a":' * 1000, b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
+    b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"model": "m", "messages": []}', b'{"model": "m", "messages": "x"}', b'{"model": "m", "messages": [{"role": 3}]}',
+    b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "n": -1}',
+    b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1e308}',
+    b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "temperature": "hot"}',
+    b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "stop": [""]}',
+    b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "logit_bias": {"-1": 1}}',
+    b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "no_such_field": 1}',
+    b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_schema"}}',
+    b'{"a":' * 1000, b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}',
 ]
 BAD_BYTES = [
     b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\xa5", b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <ctime>
 #include <limits>
 #include <thread>
 
@@ -19,27 +20,30 @@ namespace {
 using Json = nlohmann::ordered_json;
 using ::testing::HasSubstr;
 
+// Of all threads: what else runs on the machine does not count.
+double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
 class SchemaLimitsTest : public ::testing::Test {
  protected:
   absl::Status Compile(const Json& schema) {
     return compiler_->Compile({.text = TextRule::kJsonSchema, .text_schema = schema}).status();
   }
   void ExpectRefused(const Json& schema, const std::string& because) {
-    const auto begin = std::chrono::steady_clock::now();
+    const double begin_s = CpuSeconds();
     const absl::Status status = Compile(schema);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << because << ": " << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(because));
     EXPECT_LT(std::string(status.message()).size(), 400u);
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3)) << because;
+    EXPECT_LT(CpuSeconds() - begin_s, 3) << because;
   }
   void ExpectRefused(const char* schema, const std::string& because) {
     ExpectRefused(Json::parse(schema), because);
   }
   void ExpectFine(const Json& schema) {
-    const auto begin = std::chrono::steady_clock::now();
+    const double begin_s = CpuSeconds();
     const absl::Status status = Compile(schema);
     EXPECT_TRUE(status.ok()) << status << "\n" << schema.dump().substr(0, 200);
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+    EXPECT_LT(CpuSeconds() - begin_s, 5);
   }
   void ExpectFine(const char* schema) { ExpectFine(Json::parse(schema)); }
 

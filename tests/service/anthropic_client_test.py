@@ -7,7 +7,6 @@ import json
 import subprocess
 import threading
 import unittest
-import urllib.request
 
 import serving
 
@@ -43,20 +42,13 @@ class AnthropicClientTest(unittest.TestCase):
         cls.client.close()
         cls.server.stop()
 
-    def ask(self, *messages, **more):
-        """A request with some defaults; `messages` are texts of the user's."""
-        return {"model": self.server.name, "max_tokens": 24, "temperature": 0,
+    def ask(self, *messages, sampling=None, **more):
+        """A request with some defaults; `messages` are texts of the user's. The client has no words for sampling."""
+        return {"model": self.server.name, "max_tokens": 24, "extra_body": sampling or {"temperature": 0},
                 "messages": [{"role": "user", "content": text} for text in messages], **more}
 
     def create(self, *messages, **more):
         return self.client.messages.create(**self.ask(*messages, **more))
-
-    def metric(self, name):
-        with urllib.request.urlopen(self.server.http + "/metrics") as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith(name + " ") or line.startswith(name + "{"):
-                    return float(line.split()[-1])
-        return None
 
     def test_a_message(self):
         message = self.create("What is a river?")
@@ -148,7 +140,7 @@ class AnthropicClientTest(unittest.TestCase):
         for turn in range(6):
             answer = self.client.messages.create(
                 model=self.server.name, max_tokens=200, tools=[WEATHER], messages=messages,
-                temperature=1, tool_choice={"type": "any", "disable_parallel_tool_use": True})
+                tool_choice={"type": "any", "disable_parallel_tool_use": True})
             self.assertEqual(answer.stop_reason, "tool_use")
             call = answer.content[-1]
             ids.append(int(call.id.rsplit("_", 1)[1]))
@@ -178,7 +170,7 @@ class AnthropicClientTest(unittest.TestCase):
 
     def test_errors(self):
         with self.assertRaises(anthropic.BadRequestError) as caught:
-            self.create("Hi", temperature=9)
+            self.create("Hi", sampling={"temperature": 9})
         self.assertIn("temperature is 9", str(caught.exception))
         self.assertEqual(caught.exception.body["error"]["type"], "invalid_request_error")
         with self.assertRaises(anthropic.BadRequestError) as caught:
@@ -193,14 +185,14 @@ class AnthropicClientTest(unittest.TestCase):
 
     def test_a_bad_request_is_refused_before_the_stream(self):
         with self.assertRaises(anthropic.BadRequestError):
-            with self.client.messages.stream(**self.ask("Hi", top_p=7)):
+            with self.client.messages.stream(**self.ask("Hi", sampling={"top_p": 7})):
                 pass
 
     def test_cancelling_frees_the_engine(self):
-        request = self.ask("Tell me a long story.", max_tokens=1500, temperature=1)
+        request = self.ask("Tell me a long story.", max_tokens=1500, sampling={"temperature": 1})
         with self.client.messages.stream(**request) as stream:
             next(iter(stream))
-        self.assertTrue(serving.wait_until(lambda: self.metric("tandem_requests_running") == 0),
+        self.assertTrue(serving.wait_until(lambda: self.server.metric("tandem_requests_running") == 0),
                         "the engine still works for a client that left")
 
     def test_requests_beside_each_other(self):

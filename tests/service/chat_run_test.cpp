@@ -125,7 +125,7 @@ TEST_F(ChatRunTest, AnAnswerIsTakenApart) {
   EXPECT_EQ(admission_.open(), 0);
 
   RequestLog log;
-  NoteEnd(*answer.end, log);
+  NoteEnd(*answer.end, true, log);
   EXPECT_TRUE(log.generated);
   EXPECT_EQ(log.finish, "tool_calls");
   EXPECT_EQ(log.usage.completion_tokens, answer.end->usage.usage.completion_tokens);

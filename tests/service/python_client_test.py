@@ -4,22 +4,15 @@
 Needs the packages of tests/requirements.txt (build/venv, made by tools/test); without them it says
 so and exits with 77, which ctest shows as skipped. The model is $TANDEM_TEST_MODEL, else tools/demo/model, else a small random one made by `tandem synth`.
 """
-import os
 import pathlib
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import unittest
 
-SOURCE = pathlib.Path(os.environ.get("TANDEM_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-BINARY = pathlib.Path(os.environ.get("TANDEM_BINARY_DIR", SOURCE / "build" / "release"))
-SKIPPED = 77
+import serving
 
-venv = SOURCE / "build" / "venv" / "bin" / "python"
-if venv.exists() and not sys.prefix.startswith(str(venv.parents[1])):
-    os.execv(venv, [str(venv), *sys.argv])
+serving.enter_venv()
 try:
     import grpc
     import grpc_tools.protoc
@@ -29,57 +22,23 @@ try:
         ProtoReflectionDescriptorDatabase,
     )
 except ImportError as error:
-    print(f"skipped: {error} (tools/test installs tests/requirements.txt in build/venv)")
-    sys.exit(SKIPPED)
+    serving.skip(f"{error} (tools/test installs tests/requirements.txt in build/venv)")
 
-scratch = tempfile.TemporaryDirectory(prefix="tandem_python_client_")
+FLAGS = ["--kv-tokens", "40960", "--max-sequences", "4", "--max-queue", "4"]
 
 
 def generate_stubs():
     """Generated code lands in a scratch folder, as a user's build would do it."""
-    out = pathlib.Path(scratch.name) / "stubs"
+    out = serving.scratch() / "stubs"
     out.mkdir()
-    protos = sorted(str(p) for p in (SOURCE / "proto").rglob("*.proto"))
-    arguments = ["protoc", f"-I{SOURCE / 'proto'}", f"--python_out={out}", f"--grpc_python_out={out}"]
+    protos = sorted(str(p) for p in (serving.SOURCE / "proto").rglob("*.proto"))
+    arguments = ["protoc", f"-I{serving.SOURCE / 'proto'}", f"--python_out={out}", f"--grpc_python_out={out}"]
     assert grpc_tools.protoc.main(arguments + protos) == 0, "protoc failed"
     sys.path.insert(0, str(out))
 
 
-def find_model():
-    named = os.environ.get("TANDEM_TEST_MODEL")
-    if named:
-        return named
-    demo = SOURCE / "tools" / "demo" / "model"
-    if (demo / "config.json").exists():
-        return str(demo)
-    made = pathlib.Path(scratch.name) / "model"
-    subprocess.run([BINARY / "tandem", "synth", made, "--shape", "tiny"], check=True)
-    return str(made)
-
-
-class Server:
-    def __init__(self, model):
-        self.process = subprocess.Popen(
-            [BINARY / "tandem", "serve", model, "--grpc", "127.0.0.1:0", "--http", "off", "--quiet",
-             "--threads", "1", "--kv-tokens", "40960", "--max-sequences", "4", "--max-queue", "4"],
-            stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        if not (line.startswith("listening on ") and line.endswith("(gRPC tandem.v1)\n")):
-            self.process.kill()
-            raise AssertionError(f"the server's first line is {line!r}")
-        self.address = line.split()[2]
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.wait()
-
-    def wait(self):
-        with self.process:
-            return self.process.wait(timeout=60)
-
-
 generate_stubs()
-MODEL = find_model()
+MODEL = serving.demo_model()
 from tandem.v1 import (  # noqa: E402
     chat_pb2,
     completion_pb2,
@@ -109,15 +68,14 @@ def prompt(text, **output):
 class PythonClientTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(MODEL)
-        cls.channel = grpc.insecure_channel(cls.server.address)
+        cls.server = serving.Server(MODEL, *FLAGS, grpc=True)
+        cls.channel = grpc.insecure_channel(cls.server.grpc)
         cls.stub = inference_pb2_grpc.InferenceStub(cls.channel)
 
     @classmethod
     def tearDownClass(cls):
         cls.channel.close()
-        code = cls.server.stop()
-        assert code == 0, f"the server ended with {code}"
+        cls.server.stop()
 
     def assertStatus(self, code, call):
         with self.assertRaises(grpc.RpcError) as caught:
@@ -255,15 +213,16 @@ class PythonClientTest(unittest.TestCase):
 
 class ShutdownTest(unittest.TestCase):
     def test_sigterm_lets_an_answer_end(self):
-        server = Server(MODEL)
-        with grpc.insecure_channel(server.address) as channel:
+        server = serving.Server(MODEL, *FLAGS, grpc=True)
+        with grpc.insecure_channel(server.grpc) as channel:
             stub = inference_pb2_grpc.InferenceStub(channel)
             call = stub.Generate(prompt("A river", max_tokens=40, ignore_eos=True))
             first = next(call)
             server.process.send_signal(signal.SIGTERM)
             events = [first, *call]
             self.assertEqual(events[-1].finish.usage.completion_tokens, 40)
-        self.assertEqual(server.wait(), 0)
+        with server.process:
+            self.assertEqual(server.process.wait(timeout=60), 0)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Without the packages of tests/requirements.txt it says so and exits with 77: ski
 import json
 import typing
 import unittest
-import urllib.request
 
 import serving
 
@@ -50,19 +49,12 @@ class ResponsesClientTest(unittest.TestCase):
         cls.client.close()
         cls.server.stop()
 
-    def ask(self, text, **more):
-        return {"model": self.server.name, "input": text, "max_output_tokens": 24,
+    def ask(self, question, /, **more):
+        return {"model": self.server.name, "input": question, "max_output_tokens": 24,
                 "temperature": 0, "reasoning": INSTANT, **more}
 
-    def create(self, text, **more):
-        return self.client.responses.create(**self.ask(text, **more))
-
-    def metric(self, name):
-        with urllib.request.urlopen(self.server.http + "/metrics") as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith(name + " ") or line.startswith(name + "{"):
-                    return float(line.split()[-1])
-        return None
+    def create(self, question, /, **more):
+        return self.client.responses.create(**self.ask(question, **more))
 
     def test_a_response(self):
         response = self.create("What is a river?", metadata={"why": "a test"})
@@ -178,7 +170,7 @@ class ResponsesClientTest(unittest.TestCase):
         request = self.ask("Tell me a long story.", max_output_tokens=1500, temperature=1)
         with self.client.responses.stream(**request) as stream:
             next(iter(stream))
-        self.assertTrue(serving.wait_until(lambda: self.metric("tandem_requests_running") == 0),
+        self.assertTrue(serving.wait_until(lambda: self.server.metric("tandem_requests_running") == 0),
                         "the engine still works for a client that left")
 
 

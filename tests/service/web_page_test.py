@@ -5,21 +5,17 @@ Pictures are written to the build folder's web_page_pictures. Without chromium i
 as skipped.
 """
 import json
-import os
-import pathlib
 import sys
 import tempfile
 import time
 import unittest
 
 import browser
+import serving
 from scripted_server import EXPERTS, LAYERS, ScriptedServer, chunk
 
-SOURCE = pathlib.Path(os.environ.get("TANDEM_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-BINARY = pathlib.Path(os.environ.get("TANDEM_BINARY_DIR", SOURCE / "build" / "release"))
-PAGE = SOURCE / "service" / "ops" / "page"
-PICTURES = BINARY / "web_page_pictures"
-SKIPPED = 77
+PAGE = serving.SOURCE / "service" / "ops" / "page"
+PICTURES = serving.BINARY / "web_page_pictures"
 HOSTILE = ["<img src=x onerror=\"document.title='owned'\">", "<script>document.title='owned'</script>", "</div></article>",
            "&lt;b&gt; \u202e 🙂", "]]>--><svg onload=alert(1)>"]
 
@@ -337,10 +333,52 @@ class LooksTest(Scripted):
             page.resize(1280, 900)
 
 
+class ServedTest(unittest.TestCase):
+    """Everything real: the page as it is in the program, the engine, a model."""
+
+    def test_a_chat_and_the_live_view(self):
+        with serving.Server(serving.demo_model(), "--kv-tokens", "40960") as server:
+            page = open_page(server.http)
+            page.run("document.getElementById('thinking').checked = true")
+            say(page, "What is a river?")
+            wait_for_end(page)
+            text = page.run("[...document.querySelectorAll('article')].at(-1).innerText")
+            self.assertIn("Reasoning", text)
+            self.assertRegex(text, r"\d+ prompt tokens.* · \d+ tokens · [\d.,]+ tokens/s")
+            self.assertEqual(status(page), "The answer is complete.")
+            page.picture(PICTURES / "served_chat.png")
+            page.click("#live_tab")
+            page.wait("Number(document.documentElement.dataset.looks) >= 2")
+            self.assertIn("kimi_k25", page.run("document.getElementById('live_about').textContent"))
+            page.resize(1280, 1700)
+            page.picture(PICTURES / "served_live.png")
+            self.assertEqual(page.console, [])
+            page.close()
+
+    def test_stopping_frees_the_engine(self):
+        model = serving.synth_model("endless", "--max-positions", "32768", "--layers", "16")
+        with serving.Server(model, "--kv-tokens", "40960") as server:
+            page = open_page(server.http)
+            page.click("#thinking")
+            for _ in range(10):  # random weights may end an answer at any token
+                answers = page.run("document.querySelectorAll('article.assistant').length")
+                say(page, "Tell me a very long story.")
+                page.wait(f"document.querySelectorAll('article.assistant').length > {answers} && "
+                          "([...document.querySelectorAll('article')].at(-1).innerText.length > 40 || "
+                          "document.getElementById('stop').hidden)")
+                page.click("#stop")
+                wait_for_end(page)
+                if status(page) == "Stopped.":
+                    break
+            self.assertEqual(status(page), "Stopped.")
+            self.assertTrue(serving.wait_until(lambda: server.metric("tandem_requests_running") == 0))
+            page.close()
+
+
 def main():
     if browser.CHROMIUM is None:
         print("skipped: no chromium (tools/packages.sh names the package)")
-        return SKIPPED
+        return serving.SKIPPED
     return 0 if unittest.main(exit=False, verbosity=2).result.wasSuccessful() else 1
 
 
