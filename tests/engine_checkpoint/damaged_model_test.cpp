@@ -45,8 +45,9 @@ class DamagedModel : public testing::Test {
     }
     return found;
   }
-  absl::StatusOr<std::unique_ptr<Engine>> Start() {
+  absl::StatusOr<std::unique_ptr<Engine>> Start(DenseDType dense = DenseDType::kInt8) {
     EngineOptions options;
+    options.dense_dtype = dense;
     options.model_dir = dir_.path();
     options.threads = 2;
     options.max_step_tokens = 32;
@@ -78,30 +79,31 @@ TEST_F(DamagedModel, ATokenizerWithMoreIdsThanTheEmbeddingHasRows) {
   EXPECT_THAT(std::string(refused.message()), HasSubstr("vocab_size is 613"));
 }
 
+// Quantised activations may swallow it: then the answer is nonsense, of tokens that exist. Where it
+// reaches the logits the request fails.
 TEST_F(DamagedModel, NumbersThatAreNone) {
   int refused = 0;
-  const uint16_t kNan = 0x7fc0, kInfinity = 0x7f80, kMinusInfinity = 0xff80;
+  const uint16_t kNan = 0x7fc0, kInfinity = 0x7f80;
   for (const char* suffix : {"down_proj.weight_scale", "gate_proj.weight_scale",
                              "input_layernorm.weight", "kv_b_proj.weight"}) {
-    for (const uint16_t bits : {kNan, kInfinity, kMinusInfinity}) {
+    for (const uint16_t bits : {kNan, kInfinity}) {
       WriteCheckpoint(dir_.path(), WholeModel());
       ASSERT_TRUE(Fill(suffix, bits)) << suffix;
-      const auto engine = Start();
-      ASSERT_TRUE(engine.ok()) << engine.status();
-      for (int i = 0; i < 3; ++i) {
-        // Quantised activations may swallow it: then the answer is nonsense, of tokens that exist.
+      for (const DenseDType dense : {DenseDType::kInt8, DenseDType::kBf16}) {
+        const auto engine = Start(dense);
+        ASSERT_TRUE(engine.ok()) << engine.status();
         const auto answer = Ask(**engine);
-        if (!answer.ok()) {
-          EXPECT_EQ(answer.status().code(), absl::StatusCode::kInternal) << answer.status();
+        ASSERT_TRUE(answer.ok()) << answer.status();
+        if (answer->finish == FinishReason::kError) {
+          EXPECT_THAT(std::string(answer->status.message()), HasSubstr("not finite"));
           ++refused;
-          continue;
         }
         for (const GeneratedToken& token : answer->tokens)
           EXPECT_TRUE(token.id >= 0 && token.id < 613) << suffix << bits;
       }
     }
   }
-  EXPECT_GT(refused, 0) << "what reaches the logits is an error";
+  EXPECT_GT(refused, 0);
 }
 
 }  // namespace
