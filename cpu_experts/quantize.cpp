@@ -28,7 +28,7 @@ void QuantizeGroup(const bf16* weights, uint8_t* packed, bf16* scale_out) {
     // The library divides in the weights' dtype: the quotient is a BF16 number before it is rounded
     // to an integer. 3.499 becomes 3.5 and then 4.
     const float quotient = ToFloat(ToBf16(values[i] / divisor));
-    const float clamped = std::min(std::max(quotient, -8.0f), 7.0f);
+    const float clamped = std::min(std::max(-8.0f, quotient), 7.0f);  // -8 for not-a-number
     nibbles[i] = static_cast<int32_t>((clamped + kRoundingMagic) - kRoundingMagic) + 8;
   }
   for (int i = 0; i < kGroup / 2; ++i)

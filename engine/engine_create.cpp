@@ -147,6 +147,15 @@ absl::Status Load(const Checkpoint& checkpoint, const EngineOptions& options, De
   return LoadModel(checkpoint, dense, experts, team, load);
 }
 
+// Ids become rows of the embedding and bits of masks over the vocabulary: none may lie beyond.
+absl::Status CheckVocabulary(const Tokenizer& tokenizer, int32_t vocab) {
+  if (tokenizer.vocab_size() <= vocab) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the tokenizer's files (tiktoken.model, tokenizer_config.json) have ids up to ",
+                   tokenizer.vocab_size() - 1, ", config.json's vocab_size is ", vocab,
+                   "; they are not of the same model"));
+}
+
 absl::StatusOr<EngineOptions> WithPlan(const ModelIdentity& identity,
                                        const EngineOptions& options) {
   if (options.plan == nullptr) return options;
@@ -167,6 +176,7 @@ absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& wanted) {
   parts.config = checkpoint->config();
   const ModelShape& shape = parts.config.shape;
   TANDEM_ASSIGN_OR_RETURN(parts.tokenizer, Tokenizer::Load(options.model_dir));
+  TANDEM_RETURN_IF_ERROR(CheckVocabulary(*parts.tokenizer, shape.vocab));
 
   const int32_t max_rows = options.max_step_tokens + options.max_sequences;
   parts.team = std::make_unique<WorkerTeam>(WorkerTeamOptions{.workers = options.threads});

@@ -128,6 +128,10 @@ absl::StatusOr<Json> ParseBoundedJson(std::string_view text, const Limits& limit
   if (text.size() > static_cast<size_t>(max_bytes))
     return absl::InvalidArgumentError(
         absl::StrCat("is ", text.size(), " bytes long; expected at most ", max_bytes));
+  // The parser would take it for the end, and what follows would be read by others only.
+  if (const size_t nul = text.find('\0'); nul != text.npos)
+    return absl::InvalidArgumentError(
+        absl::StrCat("is not valid JSON: byte ", nul + 1, " is where it goes wrong"));
   Builder builder(limits);
   Json::sax_parse(text, &builder);
   return std::move(builder).Finish();

@@ -46,6 +46,9 @@ std::string Quoted(const std::string& text) {
 }
 
 absl::StatusOr<json> ParseJson(std::string_view text, const std::string& path) {
+  // The parser would take it for the end.
+  if (const size_t nul = text.find('\0'); nul != text.npos)
+    return absl::InvalidArgumentError(absl::StrCat(path, " is not valid JSON at byte ", nul + 1));
   Inspector inspector;
   json value;
   try {

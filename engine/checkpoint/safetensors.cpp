@@ -246,6 +246,11 @@ std::string ShapeText(std::span<const int64_t> shape) {
 
 absl::StatusOr<std::vector<NamedTensor>> ParseSafetensors(const MappedFile& file) {
   TANDEM_ASSIGN_OR_RETURN(const std::string_view text, HeaderText(file));
+  // The parser would take it for the end of the header.
+  if (const size_t nul = text.find('\0'); nul != text.npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.path(), ": the header is not valid JSON at byte ", nul + 1));
+  }
   HeaderHandler handler;
   if (!json::sax_parse(text.begin(), text.end(), &handler)) {
     return absl::InvalidArgumentError(absl::StrCat(file.path(), ": ", handler.problem));

@@ -23,6 +23,7 @@ class JsonEnd {
     }
   }
   bool reached() const { return reached_; }
+  int64_t depth() const { return depth_; }  // brackets that are open
 
  private:
   int64_t depth_ = 0;

@@ -126,7 +126,8 @@ absl::StatusOr<Vocabulary> ReadTiktokenModel(const std::string& path) {
 absl::StatusOr<SpecialTokens> ReadSpecialTokens(const std::string& path, int32_t first_id) {
   TANDEM_ASSIGN_OR_RETURN(const std::string content, ReadFile(path));
   const auto config = nlohmann::json::parse(content, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object())
+  const bool ends_early = content.find('\0') != content.npos;  // where the parser stops silently
+  if (!config.is_object() || ends_early)
     return absl::InvalidArgumentError(absl::StrCat(path, " is not a JSON object"));
   const auto added = config.find("added_tokens_decoder");
   if (added == config.end() || !added->is_object())

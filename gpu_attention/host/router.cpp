@@ -10,6 +10,7 @@ namespace tandem {
 namespace {
 
 constexpr float kOut = -std::numeric_limits<float>::infinity();
+constexpr float kLeast = std::numeric_limits<float>::lowest();  // above kOut
 
 float Sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
@@ -42,7 +43,11 @@ void KeepBestGroups(const ModelShape& shape, std::span<float> choice) {
 void ChooseExperts(const ModelShape& shape, std::span<const float> logits,
                    std::span<const float> bias, std::span<float> choice,
                    std::span<int32_t> expert_ids, std::span<float> weights) {
-  for (size_t e = 0; e < logits.size(); ++e) choice[e] = Sigmoid(logits[e]) + bias[e];
+  // Not-a-number comes last, so that even then the ids are distinct and exist.
+  for (size_t e = 0; e < logits.size(); ++e) {
+    const float score = Sigmoid(logits[e]) + bias[e];
+    choice[e] = score > kLeast ? score : kLeast;
+  }
   if (shape.expert_groups > 1) KeepBestGroups(shape, choice);
   float sum = 0;
   for (size_t k = 0; k < expert_ids.size(); ++k) {

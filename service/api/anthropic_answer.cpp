@@ -1,8 +1,10 @@
 #include "service/api/anthropic_answer.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/text/json_end.h"
 #include "service/access/gate.h"
 #include "service/api/error_status.h"
 #include "service/api/sealed_reasoning.h"
@@ -43,6 +45,18 @@ const char* TypeOf(int status) {
     default:
       return status < 499 ? "invalid_request_error" : "api_error";
   }
+}
+
+constexpr int64_t kMaxArgumentDepth = 512;
+
+int64_t DepthOf(const std::string& json) {
+  JsonEnd brackets;
+  int64_t deepest = 0;
+  for (const char c : json) {
+    brackets.Push(c);
+    deepest = std::max(deepest, brackets.depth());
+  }
+  return deepest;
 }
 
 Json ErrorJson(const absl::Status& error) {
@@ -160,8 +174,10 @@ void AnthropicAnswer::CloseThinking() {
   if (!args_.omit_thinking) block_["thinking"] = content_;
 }
 
-// A call that was cut off, by max_tokens say, has no object yet: it is told with an empty one.
+// A call that was cut off, by max_tokens say, has no object yet: it is told with an empty one. So
+// is one nested so deeply that reading it would take more stack than there is.
 void AnthropicAnswer::CloseCall() {
+  if (DepthOf(content_) > kMaxArgumentDepth) return;
   Json input = Json::parse(content_, nullptr, false);
   if (!input.is_object()) return;
   block_["input"] = std::move(input);

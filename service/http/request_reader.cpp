@@ -1,5 +1,6 @@
 #include "service/http/request_reader.h"
 
+#include <algorithm>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <limits>
@@ -17,6 +18,9 @@ namespace {
 
 namespace http = boost::beast::http;
 using boost::system::error_code;
+
+// A chunked body that is not complete lacks so many at least; Beast 1.74 counts on seeing them.
+constexpr size_t kFewestBytes = 5;
 
 // Of which a second one would make two readers of a request see two requests, or two callers.
 const std::set<std::string>& SingleHeaders() {
@@ -75,6 +79,9 @@ absl::StatusOr<bool> RequestReader::ReadHead(std::string& bytes) {
       std::numeric_limits<uint64_t>::max());  // checked by ReadBody()'s caller
   error_code error;
   const size_t taken = parser_->beast.put(boost::asio::buffer(head.data(), head.size()), error);
+  if (error == http::error::bad_version) {
+    return HttpError(505, "the version of HTTP is none that this server speaks; expected HTTP/1.1");
+  }
   if (error || taken != head.size() || !parser_->beast.is_header_done()) {
     return HttpError(400,
                      absl::StrCat("the request is not well-formed HTTP/1.1: ", error.message()));
@@ -86,9 +93,6 @@ absl::StatusOr<bool> RequestReader::ReadHead(std::string& bytes) {
 
 absl::Status RequestReader::TakeFields() {
   const auto& message = parser_->beast.get();
-  if (message.version() != 11 && message.version() != 10) {
-    return HttpError(505, "the version of HTTP is none that this server speaks; expected HTTP/1.1");
-  }
   head_.method = std::string(message.method_string());
   head_.target = std::string(message.target());
   head_.http_1_0 = message.version() == 10;
@@ -129,28 +133,27 @@ absl::Status RequestReader::TakeFields() {
 
 absl::StatusOr<bool> RequestReader::ReadBody(std::string& bytes, int64_t max_body_bytes) {
   auto& parser = parser_->beast;
-  // A chunked body that is not complete lacks five bytes at least; Beast 1.74 counts on seeing
-  // them.
-  if (head_.body_bytes < 0 && bytes.size() < 5) return false;
+  if (head_.body_bytes < 0 && bytes.size() < kFewestBytes) return false;
   if (!std::exchange(body_begun_, true)) {
     if (head_.body_bytes > max_body_bytes) return TooLong(max_body_bytes);
     if (head_.body_bytes < 0) parser.body_limit(static_cast<uint64_t>(max_body_bytes));
     parser.eager(true);
   }
-  error_code error;
-  const size_t taken = parser.put(boost::asio::buffer(bytes.data(), bytes.size()), error);
-  bytes.erase(0, taken);
-  if (error == http::error::body_limit) {
-    return TooLong(max_body_bytes);
-  }
-  if (error && error != http::error::need_more) {
-    return HttpError(400, absl::StrCat("the body is not well-formed: ", error.message()));
+  // Not more at once than is kept between two calls, so that a chunk's head is too long or not
+  // whatever comes with it.
+  while (!parser.is_done() && (head_.body_bytes >= 0 || bytes.size() >= kFewestBytes)) {
+    const size_t piece = std::min(bytes.size(), static_cast<size_t>(max_head_bytes_));
+    error_code error;
+    const size_t taken = parser.put(boost::asio::buffer(bytes.data(), piece), error);
+    bytes.erase(0, taken);
+    if (error == http::error::body_limit) return TooLong(max_body_bytes);
+    if (error && error != http::error::need_more)
+      return HttpError(400, absl::StrCat("the body is not well-formed: ", error.message()));
+    if (taken == 0 || bytes.empty()) break;
   }
   if (parser.is_done()) return true;
-  // What is kept between two calls is part of a chunk's head, or of the trailer.
-  if (bytes.size() > static_cast<size_t>(max_head_bytes_)) {
+  if (bytes.size() > static_cast<size_t>(max_head_bytes_))
     return HttpError(400, "a chunk's head or the trailer is too long");
-  }
   return false;
 }
 

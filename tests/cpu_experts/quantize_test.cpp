@@ -37,6 +37,19 @@ TEST(QuantizeInt4, AGroupOfZerosHasAPositiveScale) {
   for (int i = 0; i < 64; ++i) EXPECT_EQ(Code(q, i), 0);
 }
 
+// Weights that are none give codes all the same; their group's scale shows it, or what they were is
+// lost in the clamp.
+TEST(QuantizeInt4, WhatIsNotFiniteGivesCodesInRange) {
+  for (const float bad : {NAN, -NAN, INFINITY, -INFINITY}) {
+    std::vector<float> values(64, 1.0f);
+    values[5] = bad;
+    const Int4Storage q = QuantizeRow(values);
+    for (int i = 0; i < 32; ++i) EXPECT_TRUE(Code(q, i) >= -8 && Code(q, i) <= 7) << bad;
+    EXPECT_EQ(Code(q, 5), -8) << bad;
+    EXPECT_EQ(Code(q, 40), 7) << "the next group is what it was";
+  }
+}
+
 // Against the rule, on random rows of very different sizes.
 TEST(QuantizeInt4, FollowsTheRule) {
   constexpr uint64_t kSeed = 5;

@@ -206,11 +206,28 @@ TEST_F(ModelConfigTest, NamesWhatIsNotSupported) {
                     "weight_block_size = \"[64,64]\"");
 }
 
+// There is nothing here that could run it.
+TEST_F(ModelConfigTest, RemoteCodeIsOnlyText) {
+  json config = TinyConfig();
+  config["auto_map"] = {{"AutoModelForCausalLM", "modeling_evil.Evil"}, {"AutoConfig", "../../x"}};
+  config["trust_remote_code"] = true;
+  config["chat_template"] = "{{ ''.__class__.__mro__[1].__subclasses__() }}";
+  WriteFile(dir_.File("modeling_evil.py"), "raise SystemExit('run')");
+  WriteFile(dir_.File("chat_template.jinja"), "{% for i in range(10**9) %}x{% endfor %}");
+  WriteFile(dir_.File("config.json"), config.dump());
+  const auto read = ReadModelConfig(dir_.path());
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->shape.hidden, 64);
+}
+
 TEST_F(ModelConfigTest, RefusesBrokenFiles) {
   EXPECT_EQ(ReadModelConfig(dir_.path()).status().code(), absl::StatusCode::kNotFound);
   WriteFile(dir_.File("config.json"), "{\"hidden_size\": ");
   EXPECT_THAT(std::string(ReadModelConfig(dir_.path()).status().message()),
               HasSubstr("config.json is not valid JSON"));
+  WriteFile(dir_.File("config.json"), TinyConfig().dump() + std::string("\0{", 2));
+  EXPECT_THAT(std::string(ReadModelConfig(dir_.path()).status().message()),
+              HasSubstr("is not valid JSON at byte"));
   WriteFile(dir_.File("config.json"), "[1]");
   EXPECT_THAT(std::string(ReadModelConfig(dir_.path()).status().message()),
               HasSubstr("expected a JSON object"));

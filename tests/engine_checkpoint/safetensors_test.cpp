@@ -83,6 +83,7 @@ std::string OneTensor(const std::string& body, const std::string& data = "abcd")
 
 TEST_F(SafetensorsTest, RefusesMalformedHeaders) {
   ExpectRefused(RawSafetensors("{\"a\":", ""), "not valid JSON");
+  ExpectRefused(RawSafetensors(std::string("{}\0{}", 5), ""), "not valid JSON at byte 3");
   ExpectRefused(RawSafetensors("[]", ""), "not a JSON object");
   ExpectRefused(RawSafetensors("{\"a\":7}", ""), "expected an object, found the number 7");
   ExpectRefused(RawSafetensors("{\"a\xff\":7}", ""), "not valid JSON");

@@ -81,9 +81,30 @@ TEST(TokenizerFiles, BadModelLines) {
   ExpectModelError(WithLine(257, "AA== 256"), "line 257: this token is already");
 }
 
+// A token may be of any bytes and length; one of none is no token.
+TEST(TokenizerFiles, OddTokens) {
+  const std::string config = TokenizerConfig(KimiNames(kBase + 3));
+  auto tokens = TinyTokens();
+  tokens.push_back(std::string(1 << 20, 'a'));
+  tokens.push_back("\xff\xfe\xc0");
+  tokens.push_back(std::string("\0\0", 2));
+  const TempFolder folder;
+  folder.Write("tiktoken.model", TiktokenLines(tokens));
+  folder.Write("tokenizer_config.json", config);
+  const auto tokenizer = Tokenizer::Load(folder.path());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  for (int32_t id = kBase; id < kBase + 3; ++id)
+    EXPECT_TRUE((*tokenizer)->DecodeBytes({&id, 1}, false) == tokens[id]) << id;
+  const std::string text = std::string((1 << 20) + 1000, 'a') + "\xff\xfe\xc0" + std::string(3, 0);
+  const auto ids = (*tokenizer)->Encode(text, true);
+  EXPECT_TRUE((*tokenizer)->DecodeBytes(ids, false) == text);
+}
+
 TEST(TokenizerFiles, BadConfigs) {
   ExpectConfigError("", "is not a JSON object");
   ExpectConfigError("[]", "is not a JSON object");
+  ExpectConfigError(TokenizerConfig(KimiNames(kBase)) + std::string("\0x", 2),
+                    "is not a JSON object");
   ExpectConfigError("{\"a\": ", "is not a JSON object");
   ExpectConfigError("{}", "expected an object added_tokens_decoder, found none");
   ExpectConfigError("{\"added_tokens_decoder\": []}", "added_tokens_decoder, found array");

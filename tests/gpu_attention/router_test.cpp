@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <set>
 #include <vector>
 
 namespace tandem {
@@ -67,6 +69,29 @@ TEST(Router, OnlyTheBestGroupsCompete) {
   // Group 1 has the best single expert, group 3 the best two together.
   const Choice c = Choose(s, {0, 0, 4, -9, 0, 0, 3, 2}, std::vector<float>(8));
   EXPECT_THAT(c.ids, ElementsAre(6, 7));
+}
+
+// A damaged model's numbers must not become addresses, nor one expert all of a token's.
+TEST(Router, NotANumberStillNamesDistinctExperts) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  for (const int32_t groups : {1, 24}) {
+    ModelShape s = Shape(48, 4);
+    s.expert_groups = groups;
+    s.top_k_groups = groups == 1 ? 1 : 3;
+    for (const float bad : {kNan, kInf, -kInf}) {
+      for (const bool all : {true, false}) {
+        for (const bool in_bias : {true, false}) {
+          std::vector<float> logits(48), bias(48);
+          auto& spoilt = in_bias ? bias : logits;
+          for (size_t e = 0; e < spoilt.size(); e += all ? 1 : 5) spoilt[e] = bad;
+          const Choice c = Choose(s, logits, bias);
+          EXPECT_EQ(std::set<int32_t>(c.ids.begin(), c.ids.end()).size(), 4u) << bad << all;
+          for (const int32_t id : c.ids) EXPECT_TRUE(id >= 0 && id < 48) << id;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

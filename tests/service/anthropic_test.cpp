@@ -259,6 +259,24 @@ TEST_F(AnthropicTest, ACallThatWasCutOff) {
   EXPECT_EQ(answer["content"][0]["input"], Json::object());
 }
 
+// What a model can be talked into writing.
+TEST_F(AnthropicTest, ArgumentsNestedWithoutEndAreNoObject) {
+  for (const int depth : {500, 100'000}) {
+    Answer(
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0"
+        "<|tool_call_argument_begin|>{\"a\": " +
+        std::string(depth, '[') + std::string(depth, ']') +
+        "}<|tool_call_end|><|tool_calls_section_end|>");
+    Json body = With("tools", Tools());
+    body["max_tokens"] = 1'000'000;
+    const Json input = BodyOf(*Create(body))["content"][0]["input"];
+    EXPECT_EQ(input.contains("a"), depth == 500) << depth;
+    body["stream"] = true;
+    const auto streamed = Create(body);
+    EXPECT_THAT(streamed->stream(), HasSubstr("message_stop"));
+  }
+}
+
 TEST_F(AnthropicTest, CountsTheTokensOfThePrompt) {
   Json body = With("system", "Be good.");
   body["tools"] = Tools();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "engine/request_check.h"
 
 namespace tandem {
 namespace {
@@ -99,6 +100,7 @@ FakeEngine::~FakeEngine() {
 }
 
 absl::StatusOr<std::shared_ptr<Generation>> FakeEngine::Submit(GenerationRequest request) {
+  TANDEM_RETURN_IF_ERROR(Validate(request, tokenizer_.vocab_size(), max_context()));
   auto sequence = std::make_shared<Sequence>();
   const std::string prompt = tokenizer_.DecodeBytes(request.prompt_ids, /*skip_special=*/false);
   if (script_.refuse) {
