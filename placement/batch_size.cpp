@@ -11,7 +11,7 @@ namespace {
 constexpr double kPageTokens = 64;  // of the latent cache
 constexpr double kGoodEnough = 1.02;
 
-int64_t Fit(const BatchLoad& job, const BatchLimits& limits) {
+int64_t Fit(const BatchLoad& job, const BatchRoom& limits) {
   const double shared = job.cached_share * job.prompt_tokens;
   // Half a page of each is empty on average.
   const double own = job.prompt_tokens - shared + job.answer_tokens / 2 + kPageTokens / 2;
@@ -28,7 +28,7 @@ std::vector<int32_t> Candidates(int32_t most) {
 
 // Seconds of a prompt row in steps that are full.
 double PromptRowSeconds(const CostModel& costs, const Residences& where, const BatchLoad& job,
-                        const BatchLimits& limits) {
+                        const BatchRoom& limits) {
   const double all = static_cast<double>(job.requests) * job.prompt_tokens;
   const double filled = std::max(job.prompt_tokens, std::min<double>(all, limits.chunk_tokens));
   const auto tokens = std::max<int64_t>(1, std::llround(filled));
@@ -37,7 +37,7 @@ double PromptRowSeconds(const CostModel& costs, const Residences& where, const B
 }
 
 BatchPrediction Predict(const CostModel& costs, const Residences& where, const BatchLoad& job,
-                        const BatchLimits& limits, int32_t sequences, double row_s) {
+                        const BatchRoom& limits, int32_t sequences, double row_s) {
   const auto requests = static_cast<double>(job.requests);
   const double n = std::min<double>(sequences, requests);
   const double prompt_rows = requests * job.prompt_tokens * (1 - job.cached_share);
@@ -61,7 +61,7 @@ absl::Status Wrong(const char* what, double value, const char* rule) {
 
 }  // namespace
 
-absl::Status CheckBatchLoad(const BatchLoad& job, const BatchLimits& limits) {
+absl::Status CheckBatchLoad(const BatchLoad& job, const BatchRoom& limits) {
   if (job.requests < 1)
     return Wrong("the number of requests", static_cast<double>(job.requests), "1 or more");
   if (!(job.prompt_tokens > 0) || !std::isfinite(job.prompt_tokens))
@@ -80,12 +80,12 @@ absl::Status CheckBatchLoad(const BatchLoad& job, const BatchLimits& limits) {
 }
 
 BatchPrediction PredictBatch(const CostModel& costs, const Residences& where, const BatchLoad& job,
-                             const BatchLimits& limits, int32_t sequences) {
+                             const BatchRoom& limits, int32_t sequences) {
   return Predict(costs, where, job, limits, sequences, PromptRowSeconds(costs, where, job, limits));
 }
 
 absl::StatusOr<BatchPrediction> ChooseBatchSize(const CostModel& costs, const Residences& where,
-                                                const BatchLoad& job, const BatchLimits& limits) {
+                                                const BatchLoad& job, const BatchRoom& limits) {
   TANDEM_RETURN_IF_ERROR(CheckBatchLoad(job, limits));
   const auto most = static_cast<int32_t>(std::max<int64_t>(
       1, std::min({int64_t{limits.max_sequences}, Fit(job, limits), job.requests})));
@@ -102,7 +102,7 @@ absl::StatusOr<BatchPrediction> ChooseBatchSize(const CostModel& costs, const Re
 absl::StatusOr<BatchPrediction> ChooseBatchSize(const ModelShape& shape, const Machine& machine,
                                                 const Plan& plan, const RoutingCounts& decode,
                                                 const RoutingCounts& prefill, const BatchLoad& job,
-                                                BatchLimits limits) {
+                                                BatchRoom limits) {
   TANDEM_RETURN_IF_ERROR(CheckRates(machine, shape, plan.goals.weight_bits, plan.gpu));
   const RoutingModel decode_routing(shape, decode), prefill_routing(shape, prefill);
   const CostModel costs(shape, machine, plan.goals.weight_bits, plan.gpu, decode_routing,

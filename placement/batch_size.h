@@ -26,7 +26,7 @@ struct BatchLoad {
 };
 
 // What the engine allows.
-struct BatchLimits {
+struct BatchRoom {
   int64_t kv_tokens = 0;       // that the latent cache holds
   int32_t max_sequences = 64;  // at once
   int32_t chunk_tokens = 512;  // prompt rows of a step
@@ -44,20 +44,20 @@ struct BatchPrediction {
 
 // With so many in flight. REQUIRES: sequences > 0, a job that CheckBatchLoad() is content with.
 BatchPrediction PredictBatch(const CostModel& costs, const Residences& where, const BatchLoad& job,
-                             const BatchLimits& limits, int32_t sequences);
+                             const BatchRoom& limits, int32_t sequences);
 
 // The fewest whose job ends within 2 % of the earliest that the cache and the limits allow; one at
 // least. Errors: INVALID_ARGUMENT naming what is wrong with the job or the limits.
 absl::StatusOr<BatchPrediction> ChooseBatchSize(const CostModel& costs, const Residences& where,
-                                                const BatchLoad& job, const BatchLimits& limits);
+                                                const BatchLoad& job, const BatchRoom& limits);
 
 // The same for a plan, by whose goals the dense side is held, with the routing of a profile (no
 // tokens: all experts alike). `limits.chunk_tokens` is the caller's; streaming is the plan's.
 absl::StatusOr<BatchPrediction> ChooseBatchSize(const ModelShape& shape, const Machine& machine,
                                                 const Plan& plan, const RoutingCounts& decode,
                                                 const RoutingCounts& prefill, const BatchLoad& job,
-                                                BatchLimits limits);
+                                                BatchRoom limits);
 
-absl::Status CheckBatchLoad(const BatchLoad& job, const BatchLimits& limits);
+absl::Status CheckBatchLoad(const BatchLoad& job, const BatchRoom& limits);
 
 }  // namespace tandem

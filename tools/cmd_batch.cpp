@@ -43,11 +43,9 @@ int32_t MostInFlight(const Options& options) {
   return options.in_flight > 0 ? options.in_flight : WithSomeWaiting(options.engine.max_sequences);
 }
 
-std::string AnsweredBy(const Options& options, const Engine& engine) {
-  return absl::StrCat(Describe(engine.identity()), "; dense ", options.engine.dense_dtype,
-                      "; experts' activations ", options.engine.expert_activations,
-                      options.no_thinking_default ? "; no thinking" : "; thinking",
-                      options.no_normalise ? "; prompts as they are" : "");
+PromptPolicy Policy(const Options& options) {
+  return {.normalise_volatile = !options.no_normalise,
+          .thinking_default = !options.no_thinking_default};
 }
 
 absl::StatusOr<BatchOptions> JobOptions(const Options& options, const Engine& engine) {
@@ -56,7 +54,8 @@ absl::StatusOr<BatchOptions> JobOptions(const Options& options, const Engine& en
                       .ordered = options.ordered,
                       .any_model = true,
                       .max_in_flight = MostInFlight(options),
-                      .answered_by = AnsweredBy(options, engine),
+                      .answered_by = absl::StrCat(Describe(engine.identity()), "; ",
+                                                  AnswerSettings(options.engine, Policy(options))),
                       .caller = {.name = "", .admin = true}};
   TANDEM_ASSIGN_OR_RETURN(job.shard, Shard::Parse(options.shard));
   return job;
@@ -120,9 +119,7 @@ int RunJob(const Options& options, const StartPlan& start, const EngineOptions& 
            Engine& engine) {
   const auto job_options = JobOptions(options, engine);
   if (!job_options.ok()) return Fail(job_options.status());
-  const LocalService service(engine, ModelNameOf(options.engine.model),
-                             {.normalise_volatile = !options.no_normalise,
-                              .thinking_default = !options.no_thinking_default},
+  const LocalService service(engine, ModelNameOf(options.engine.model), Policy(options),
                              job_options->max_in_flight + 64);
   auto job = BatchJob::Open(service.context(), *job_options);
   if (!job.ok()) return Fail(job.status());

@@ -29,14 +29,24 @@ BatchQueueOptions BatchesOf(const ServeFlags& flags, const EngineFlags& engine) 
   const int32_t wanted = engine.max_sequences + std::max(1, engine.max_sequences / 8);
   const int32_t half = (engine.max_sequences + engine.max_queue) / 2;
   batches.max_in_flight = std::clamp(half / batches.limits.max_running, 1, wanted);
-  batches.answered_by =
-      absl::StrCat("dense ", engine.dense_dtype, "; experts' activations ",
-                   engine.expert_activations, flags.no_thinking_default ? "; no thinking" : "",
-                   flags.no_normalise ? "; prompts as they are" : "");
+  batches.answered_by = AnswerSettings(engine, flags.Policy());
   return batches;
 }
 
 }  // namespace
+
+std::string AnswerSettings(const EngineFlags& engine, const PromptPolicy& policy) {
+  return absl::StrCat("dense ", engine.dense_dtype, "; experts' activations ",
+                      engine.expert_activations,
+                      policy.thinking_default ? "; thinking" : "; no thinking",
+                      policy.normalise_volatile ? "" : "; prompts as they are");
+}
+
+PromptPolicy ServeFlags::Policy() const {
+  return {.normalise_volatile = !no_normalise,
+          .log_prompts = log_prompts,
+          .thinking_default = !no_thinking_default};
+}
 
 std::string ModelNameOf(const std::string& model) {
   const std::filesystem::path folder = std::filesystem::absolute(model);
@@ -93,9 +103,7 @@ absl::StatusOr<ServerOptions> ServeFlags::ToOptions(const EngineFlags& engine) c
   options.insecure = insecure;
   options.allowed_hosts = allow_hosts;
   options.model_name = name.empty() ? ModelNameOf(engine.model) : name;
-  options.policy = {.normalise_volatile = !no_normalise,
-                    .log_prompts = log_prompts,
-                    .thinking_default = !no_thinking_default};
+  options.policy = Policy();
   // The engine refuses first; the margin is for short calls such as Tokenize.
   options.limits.max_open_requests = engine.max_sequences + engine.max_queue + 64;
   options.batches = BatchesOf(*this, engine);

@@ -24,10 +24,13 @@ struct ServeFlags {
   bool no_thinking_default = false, no_normalise = false, log_prompts = false;
 
   void AddTo(CLI::App* sub);
+  PromptPolicy Policy() const;
   // Reads keys and certificate, and checks the addresses.
   absl::StatusOr<ServerOptions> ToOptions(const EngineFlags& engine) const;
 };
 
+// What, besides the model, decides about answers: in words, for BatchOptions::answered_by.
+std::string AnswerSettings(const EngineFlags& engine, const PromptPolicy& policy);
 // As APIs report a model: its folder's name.
 std::string ModelNameOf(const std::string& model_dir);
 

@@ -96,6 +96,7 @@ absl::Status BatchQueue::OpenFolder() {
   files_ = std::make_unique<FileStore>(*database_, absl::StrCat(folder, "/files"), options_.limits);
   RemoveStrangers();
   TANDEM_ASSIGN_OR_RETURN(all_paused_, database_->Flag(kAllPaused));
+  if (all_paused_) service_.engine.PauseBatch(true);
   return absl::OkStatus();
 }
 
@@ -266,6 +267,7 @@ absl::Status BatchQueue::SetAllPaused(bool paused) {
   std::lock_guard lock(mutex_);
   TANDEM_RETURN_IF_ERROR(database_->SetFlag(kAllPaused, paused));
   all_paused_ = paused;
+  service_.engine.PauseBatch(paused);  // what is in flight is held at once, and goes on or runs out
   changed_by_caller_ = true;
   changed_.notify_all();
   if (!paused) return absl::OkStatus();

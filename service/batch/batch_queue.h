@@ -86,7 +86,7 @@ class BatchQueue {
   // Its results so far, as they were finished; the caller's own only.
   absl::StatusOr<std::string> ResultsPath(const Caller& caller, const std::string& id);
 
-  // All batch work, also after a restart.
+  // All batch work, also after a restart; also requests of that priority that came otherwise.
   absl::Status SetAllPaused(bool paused);
   BatchCounts counts() const;
 

@@ -30,7 +30,7 @@ class BatchSize : public testing::Test {
   const CostModel costs_{kKimi, machine_, 16, true, even_, even_};
   const Residences where_ = Residences(60 * 384, Residence::kRam);
   BatchLoad job_ = {.requests = 100'000, .prompt_tokens = 1024, .answer_tokens = 256};
-  BatchLimits limits_ = {.kv_tokens = 10'000'000, .max_sequences = 4096, .chunk_tokens = 512};
+  BatchRoom limits_ = {.kv_tokens = 10'000'000, .max_sequences = 4096, .chunk_tokens = 512};
 };
 
 TEST_F(BatchSize, ADecodeStepAddsUpToTheJob) {
