@@ -35,12 +35,19 @@ void Commands::Group(const std::string& name, const std::string& description,
 
 std::vector<std::string> Commands::Complete(int argc, const char* const* argv) const {
   std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
-  if (arguments.size() < 2 || !defaults_.contains(arguments[0])) return arguments;
-  const std::string& next = arguments[1];
-  const CLI::App& group = *groups_.at(arguments[0]);
+  auto command = arguments.begin();
+  while (command != arguments.end() &&
+         command->starts_with("-")) {  // options of the program itself
+    const CLI::Option* option = app_.get_option_no_throw(*command);
+    const int64_t values = option != nullptr && option->get_type_size() > 0 ? 1 : 0;
+    command += std::min<int64_t>(1 + values, arguments.end() - command);
+  }
+  if (arguments.end() - command < 2 || !defaults_.contains(*command)) return arguments;
+  const std::string next = *(command + 1);
+  const CLI::App& group = *groups_.at(*command);
   const auto named = [&](const CLI::App* sub) { return sub->get_name() == next; };
   if (next.starts_with("-") || !group.get_subcommands(named).empty()) return arguments;
-  arguments.insert(arguments.begin() + 1, defaults_.at(arguments[0]));
+  arguments.insert(command + 1, defaults_.at(*command));
   return arguments;
 }
 

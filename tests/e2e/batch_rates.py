@@ -1,6 +1,7 @@
 """Not a test: prints what a batch gains, and what it costs beside the model.
 
-  tests/e2e/batch_rates.py [MODEL]     TANDEM_BINARY_DIR, REQUESTS (256), TINY (10000), RUNS (3); one worker thread each
+  tests/e2e/batch_rates.py [MODEL]     TANDEM_BINARY_DIR, REQUESTS (256), TINY (10000), RUNS (3), MAX_TOKENS (32), THREADS (1),
+                                       FLAGS (--kv-tokens 65536: what all three engines get)
 
 1. The same requests as a batch, one by one, and from 8 clients of a server over gRPC: generated tokens per second
    (medians of RUNS, loading left out).
@@ -25,8 +26,9 @@ MODEL = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else serving.demo_model()
 REQUESTS = int(os.environ.get("REQUESTS", 256))
 TINY = int(os.environ.get("TINY", 10000))
 RUNS = int(os.environ.get("RUNS", 3))
-ENGINE = ["--kv-tokens", "65536"]
-MAX_TOKENS = 32
+MAX_TOKENS = int(os.environ.get("MAX_TOKENS", 32))
+THREADS = int(os.environ.get("THREADS", 1))
+ENGINE = os.environ.get("FLAGS", "--kv-tokens 65536").split()
 
 
 def prompt(i):
@@ -47,7 +49,7 @@ def batch(folder, name, bodies, *flags):
     for old in folder.glob(f"{name}.out*"):
         old.unlink()
     subprocess.run([serving.BINARY / "tandem", "--log-level", "error", "batch", "run", MODEL, source, "-o", out, "-q",
-                    "--threads", "1", "--report", report, *ENGINE, *flags], check=True)
+                    "--threads", str(THREADS), "--report", report, *ENGINE, *flags], check=True)
     return json.loads(report.read_text())
 
 
@@ -67,7 +69,7 @@ def grpc_rate(n, clients):
                                        f"--grpc_python_out={stubs}", *protos]) == 0
         sys.path.insert(0, str(stubs))
     from tandem.v1 import completion_pb2, generation_pb2, inference_pb2_grpc
-    server = serving.Server(MODEL, *ENGINE, grpc=True)
+    server = serving.Server(MODEL, *ENGINE, grpc=True, threads=THREADS)
     numbers, counts, lock = iter(range(n)), [], threading.Lock()
 
     def client():
@@ -112,7 +114,7 @@ def main():
               f"outside the engine {100 * report['time']['outside_engine_s'] / report['wall_s']:.1f} %")
         print(f"one by one: {statistics.median(single):.0f} {[round(r) for r in single]}")
         print(f"8 clients over gRPC: {statistics.median(clients):.0f} {[round(r) for r in clients]}")
-        for n in (TINY // 5, TINY):
+        for n in (TINY // 5, TINY) if TINY else ():
             tiny = [{"prompt": f"{i}", "max_tokens": 2, "temperature": 0} for i in range(n)]
             for flags in ([], ["--max-sequences", "1"]):
                 report = batch(folder, "tiny", tiny, *flags)

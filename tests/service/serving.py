@@ -65,11 +65,11 @@ def wait_until(condition, seconds=30):
 class Server:
     """`tandem serve` on free ports of loopback: `http` is its URL, `grpc` its address ("" if it has none), `name` the model's."""
 
-    def __init__(self, model, *flags, grpc=False):
+    def __init__(self, model, *flags, grpc=False, threads=1):
         self.name = pathlib.Path(model).name
         self.process = subprocess.Popen(
             [BINARY / "tandem", "serve", model, "--grpc", "127.0.0.1:0" if grpc else "off", "--http", "127.0.0.1:0",
-             "--quiet", "--threads", "1", *flags], stdout=subprocess.PIPE, text=True)
+             "--quiet", "--threads", str(threads), *flags], stdout=subprocess.PIPE, text=True)
         self.grpc = self._address(r"listening on (\S+) \(gRPC") if grpc else ""
         self.http = self._address(r"listening on (http://\S+)")
 
