@@ -152,7 +152,7 @@ class SlurmBatchTest(unittest.TestCase):
 
     def test_a_task_that_is_requeued_goes_on(self):
         source, output = self.folder / "long.jsonl", self.folder / "long_out.jsonl"
-        write_requests(source, 120)
+        write_requests(source, 800)
         array, _ = self.submit(source, output)
         first = self.folder / f"long_out.jsonl.1-of-{SHARDS}"
         self.assertTrue(serving.wait_until(lambda: first.exists() and first.stat().st_size > 0, 60))

@@ -137,7 +137,8 @@ class Swarm:
             check((await victim)[0] >= 400, "a cancelled request ends with an error")
         for sibling in good:
             check((await sibling)[0] == 200, "a sibling was hurt")
-        check((await self.ask(long, "family", "grandchild"))[0] == 409, "a cancelled agent takes nothing more")
+        status, _, answer = await self.ask(long, "family", "grandchild")
+        check(status == 409, f"a cancelled agent takes nothing more: {status} {answer}")
 
     async def run(self):
         each = await self.shared()
