@@ -1,5 +1,8 @@
 // tandem batch: a file of requests worked off to a file of results, each exactly once.
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -147,12 +150,19 @@ int RunJob(const Options& options, const StartPlan& start, const EngineOptions& 
                  .predicted_s = forecast ? forecast->total_s() : 0});
 }
 
+// Before minutes of loading.
+absl::Status CheckReadable(const std::string& path) {
+  if (access(path.c_str(), R_OK) == 0) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path));
+}
+
 int Batch(Options options) {
   options.engine.quiet |= options.json;
   if (const auto shard = Shard::Parse(options.shard); !shard.ok()) {
     Fail(shard.status());
     return 2;
   }
+  if (const auto status = CheckReadable(options.input); !status.ok()) return Fail(status);
   EngineOptions engine_options = options.engine.ToOptions();
   engine_options.max_queue = std::max(engine_options.max_queue, MostInFlight(options));
   const auto start = PlanForStart(options.engine.plan, engine_options);
