@@ -60,14 +60,7 @@ def bodies(n):
 def grpc_rate(n, clients):
     """Generated tokens per second of so many clients, each with one request at a time."""
     import grpc
-    import grpc_tools.protoc
-    stubs = serving.scratch() / "stubs"
-    if not stubs.exists():
-        stubs.mkdir()
-        protos = sorted(str(p) for p in (serving.SOURCE / "proto").rglob("*.proto"))
-        assert grpc_tools.protoc.main(["protoc", f"-I{serving.SOURCE / 'proto'}", f"--python_out={stubs}",
-                                       f"--grpc_python_out={stubs}", *protos]) == 0
-        sys.path.insert(0, str(stubs))
+    serving.import_grpc_stubs()
     from tandem.v1 import completion_pb2, generation_pb2, inference_pb2_grpc
     server = serving.Server(MODEL, *ENGINE, grpc=True, threads=THREADS)
     numbers, counts, lock = iter(range(n)), [], threading.Lock()

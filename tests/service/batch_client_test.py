@@ -5,7 +5,6 @@ Without the packages of tests/requirements.txt it says so and exits with 77: ski
 """
 import json
 import shutil
-import sys
 import threading
 import time
 import unittest
@@ -17,7 +16,7 @@ import serving
 serving.enter_venv()
 try:
     import grpc
-    import grpc_tools.protoc
+    import grpc_tools  # noqa: F401 (for the stubs)
     import openai
 except ImportError as error:
     serving.skip(f"{error} (tools/test installs tests/requirements.txt in build/venv)")
@@ -25,17 +24,7 @@ except ImportError as error:
 FLAGS = ["--kv-tokens", "40960", "--max-sequences", "8"]
 ENDED = ("completed", "failed", "expired", "cancelled")
 
-
-def generate_stubs():
-    out = serving.scratch() / "stubs"
-    out.mkdir()
-    protos = sorted(str(p) for p in (serving.SOURCE / "proto").rglob("*.proto"))
-    arguments = ["protoc", f"-I{serving.SOURCE / 'proto'}", f"--python_out={out}", f"--grpc_python_out={out}"]
-    assert grpc_tools.protoc.main(arguments + protos) == 0, "protoc failed"
-    sys.path.insert(0, str(out))
-
-
-generate_stubs()
+serving.import_grpc_stubs()
 MODEL = serving.demo_model()
 from tandem.v1 import batch_pb2, batch_pb2_grpc  # noqa: E402
 

@@ -4,9 +4,7 @@
 Needs the packages of tests/requirements.txt (build/venv, made by tools/test); without them it says
 so and exits with 77, which ctest shows as skipped. The model is $TANDEM_TEST_MODEL, else tools/demo/model, else a small random one made by `tandem synth`.
 """
-import pathlib
 import signal
-import sys
 import threading
 import unittest
 
@@ -15,7 +13,7 @@ import serving
 serving.enter_venv()
 try:
     import grpc
-    import grpc_tools.protoc
+    import grpc_tools  # noqa: F401 (for the stubs)
     from google.protobuf.descriptor_pool import DescriptorPool
     from grpc_health.v1 import health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -26,18 +24,7 @@ except ImportError as error:
 
 FLAGS = ["--kv-tokens", "40960", "--max-sequences", "4", "--max-queue", "4"]
 
-
-def generate_stubs():
-    """Generated code lands in a scratch folder, as a user's build would do it."""
-    out = serving.scratch() / "stubs"
-    out.mkdir()
-    protos = sorted(str(p) for p in (serving.SOURCE / "proto").rglob("*.proto"))
-    arguments = ["protoc", f"-I{serving.SOURCE / 'proto'}", f"--python_out={out}", f"--grpc_python_out={out}"]
-    assert grpc_tools.protoc.main(arguments + protos) == 0, "protoc failed"
-    sys.path.insert(0, str(out))
-
-
-generate_stubs()
+serving.import_grpc_stubs()
 MODEL = serving.demo_model()
 from tandem.v1 import (  # noqa: E402
     chat_pb2,

@@ -53,6 +53,19 @@ def demo_model():
     return demo if (demo / "config.json").exists() else synth_model("model")
 
 
+def import_grpc_stubs():
+    """Makes `tandem.v1` importable: generated from proto/, as a user's build would do it. Needs grpcio-tools."""
+    import grpc_tools.protoc
+    out = scratch() / "stubs"
+    if out.exists():
+        return
+    out.mkdir()
+    protos = sorted(str(path) for path in (SOURCE / "proto").rglob("*.proto"))
+    arguments = ["protoc", f"-I{SOURCE / 'proto'}", f"--python_out={out}", f"--grpc_python_out={out}"]
+    assert grpc_tools.protoc.main(arguments + protos) == 0, "protoc failed"
+    sys.path.insert(0, str(out))
+
+
 def wait_until(condition, seconds=30):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
