@@ -67,15 +67,15 @@ double BatchPace::Predict(int32_t rows) const {
   return std::max(between, std::min(in_proportion, above->seconds));
 }
 
-int32_t BatchPace::RowsBeside(int32_t others) const {
-  if (most_step_s_ == 0) return kUnbounded;
+int32_t BatchPace::RowsBeside(int32_t others, double most_step_s) const {
+  if (most_step_s == 0) return kUnbounded;
   const int32_t least = others == 0 ? 1 : 0;
   if (n_curve_ == 0) return least;
   constexpr int32_t kMostRows = 1 << 20;
   int32_t fits = 0, too_many = kMostRows;  // time ascends with rows
   while (too_many - fits > 1) {
     const int32_t middle = (fits + too_many) / 2;
-    (Predict(others + middle) <= most_step_s_ ? fits : too_many) = middle;
+    (Predict(others + middle) <= most_step_s ? fits : too_many) = middle;
   }
   return std::max(fits, least);
 }

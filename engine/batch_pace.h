@@ -23,12 +23,10 @@ class BatchPace {
  public:
   static constexpr int32_t kUnbounded = std::numeric_limits<int32_t>::max();
 
-  // Most seconds of a step with batch rows in it; 0: no bound.
-  explicit BatchPace(double most_step_s = 0) : most_step_s_(most_step_s) {}
-
-  // Rows of batch work beside so many others. At least one where there are no others, however long
-  // that takes; none beside others where nothing is known yet, or they take all the time.
-  int32_t RowsBeside(int32_t others) const;
+  // Rows of batch work beside so many others, in a step of at most so many seconds (0: no bound).
+  // At least one where there are no others, however long that takes; none beside others where
+  // nothing is known yet, or they take all the time.
+  int32_t RowsBeside(int32_t others, double most_step_s) const;
   // What a step took. REQUIRES: rows > 0.
   void Note(int32_t rows, double seconds);
 
@@ -54,7 +52,6 @@ class BatchPace {
   void Forget(const Point& latest);
   void UpdateCurve();
 
-  double most_step_s_;
   int64_t steps_ = 0;
   std::array<Point, 64> points_;
   // Ascending in both: fewer rows take no longer.

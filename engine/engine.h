@@ -49,6 +49,9 @@ struct EngineOptions {
   // Batch work leaves a step room to end within so many milliseconds (engine/batch_pace.h); 0: it
   // takes all that a step may hold, which is fastest where nobody else waits.
   double batch_step_ms = 0;
+  // The same once nobody but batch work has been there for ten seconds, if it is more: who comes
+  // then waits once for a longer step, and until then batch work shares more of what it reads.
+  double batch_idle_step_ms = 0;
   ExpertLoadOptions expert_load;       // of a packed image
   ExpertPlacements expert_placements;  // on NUMA nodes; empty: a shard of each on every node
   DeviceOptions device;

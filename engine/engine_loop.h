@@ -40,7 +40,8 @@ absl::StatusOr<EngineParts> CreateEngineParts(const EngineOptions& options);
 
 class EngineLoop : public Engine {
  public:
-  // Uses of `options`: max_step_tokens, max_sequences, max_queue, prefix_cache, batch_step_ms.
+  // Uses of `options`: max_step_tokens, max_sequences, max_queue, prefix_cache, batch_step_ms,
+  // batch_idle_step_ms.
   EngineLoop(EngineParts parts, const EngineOptions& options);
   // Ends what is in flight with kCancelled.
   ~EngineLoop() override;

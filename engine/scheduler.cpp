@@ -73,6 +73,19 @@ bool Scheduler::has_work() const {
   return running() > 0 || waiting[0] + waiting[1] > 0 || (waiting[2] > 0 && !batch_paused_);
 }
 
+bool Scheduler::HasOthers() const {
+  const auto waiting = waiting_.by_priority();
+  return waiting[0] + waiting[1] > 0 || std::ranges::any_of(running_, [](const Running& running) {
+           return TurnOf(running.turn_priority) == Turn::kOthers;
+         });
+}
+
+double Scheduler::BatchStepSeconds(Clock::time_point now) const {
+  const double bound = options_.batch_step_s;
+  const bool idle = !last_others_ || now - *last_others_ > kIdleAfter;
+  return idle && bound > 0 ? std::max(bound, options_.batch_idle_step_s) : bound;
+}
+
 std::vector<PlannedSlice> Scheduler::Plan(Clock::time_point now) {
   if (batch_paused_) PreemptBatch();
   BeginTurns();
@@ -80,7 +93,8 @@ std::vector<PlannedSlice> Scheduler::Plan(Clock::time_point now) {
   Draft draft{.all_may_grow = AllMayGrow(), .prefill_rows_left = options_.prefill_chunk};
   PlanDecode(Turn::kOthers, draft);
   PlanPrefill(Turn::kOthers, draft);
-  draft.rows_left = pace_.RowsBeside(draft.rows);
+  if (draft.rows > 0 || HasOthers()) last_others_ = now;
+  draft.rows_left = pace_.RowsBeside(draft.rows, BatchStepSeconds(now));
   PlanDecode(Turn::kBatch, draft);
   PlanPrefill(Turn::kBatch, draft);
   std::vector<PlannedSlice> plan = std::move(draft.decodes);

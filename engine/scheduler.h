@@ -28,6 +28,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -43,9 +44,10 @@
 namespace tandem {
 
 struct SchedulerOptions {
-  int32_t prefill_chunk = 512;  // most prefill rows of a step
-  int32_t max_sequences = 64;   // most running sequences
-  double batch_step_s = 0;      // most seconds of a step with batch rows in it; 0: no bound
+  int32_t prefill_chunk = 512;   // most prefill rows of a step
+  int32_t max_sequences = 64;    // most running sequences
+  double batch_step_s = 0;       // most seconds of a step with batch rows in it; 0: no bound
+  double batch_idle_step_s = 0;  // the same while no others come, if it is more
 };
 
 struct PlannedSlice {
@@ -63,7 +65,6 @@ class Scheduler {
       : options_(options),
         cache_(cache),
         copy_page_(std::move(copy_page)),
-        pace_(options.batch_step_s),
         banker_(cache.pages().total()) {}
   ~Scheduler() { TANDEM_CHECK(running_.empty(), "all sequences end before the scheduler"); }
 
@@ -141,6 +142,8 @@ class Scheduler {
   void Leave(Sequence& sequence);
   void LeaveShare(Sequence& sequence);
   bool AllMayGrow();
+  bool HasOthers() const;                                // than batch work, waiting or running
+  double BatchStepSeconds(Clock::time_point now) const;  // at most, with batch rows in it; 0: any
   std::vector<Sequence*> InTurn(Turn turn, bool prefilling) const;
   void Add(Sequence* sequence, int32_t tokens, std::vector<PlannedSlice>& slices, Draft& draft);
   void PlanDecode(Turn turn, Draft& draft);
@@ -150,7 +153,10 @@ class Scheduler {
   SchedulerOptions options_;
   PrefixCache& cache_;
   CopyPage copy_page_;
+  // How long nobody but batch work has to be there until its steps may be longer.
+  static constexpr std::chrono::seconds kIdleAfter{10};
   BatchPace pace_;
+  std::optional<Clock::time_point> last_others_;
   bool batch_paused_ = false;
   PageBanker banker_;
   std::array<FairShares, kPriorities> shares_;

@@ -60,6 +60,11 @@ void EngineFlags::AddBatchStepTo(CLI::App* sub) {
                   "0: it fills every step, which is faster for it")
       ->check(CLI::Range(0.0, 3.6e6))
       ->capture_default_str();
+  batch_idle_step_ms = 500;
+  sub->add_option("--batch-idle-step-ms", batch_idle_step_ms,
+                  "the same once nobody else has been there for ten seconds, if it is more")
+      ->check(CLI::Range(0.0, 3.6e6))
+      ->capture_default_str();
 }
 
 void EngineFlags::AddDeviceFlags(CLI::App* sub) {
@@ -152,6 +157,7 @@ EngineOptions EngineFlags::ToOptions() const {
   options.max_queue = max_queue;
   options.prefix_cache = !no_prefix_cache;
   options.batch_step_ms = batch_step_ms;
+  options.batch_idle_step_ms = batch_idle_step_ms;
   options.show_progress = !quiet;
   return options;
 }

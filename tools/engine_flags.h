@@ -32,7 +32,7 @@ struct EngineFlags {
   int max_sequences = 64;
   int max_queue = 256;
   bool no_prefix_cache = false;
-  double batch_step_ms = 0;
+  double batch_step_ms = 0, batch_idle_step_ms = 0;
   bool quiet = false;
   PlanFlags plan;
 
@@ -44,7 +44,8 @@ struct EngineFlags {
   EngineOptions ToOptions() const;
   // Besides, --plan and --profile, for commands that start by a plan.
   void AddPlanTo(CLI::App* sub);
-  // Besides, --batch-step-ms, for commands whose batch work is beside somebody who waits.
+  // Besides, --batch-step-ms and --batch-idle-step-ms, for commands whose batch work is beside
+  // somebody who waits.
   void AddBatchStepTo(CLI::App* sub);
 
  private:

@@ -23,56 +23,56 @@ Machine MoeMachine(double read_all_s, double row_s, double step_s) {
 
 TEST(BatchPace, WithoutABoundAnythingGoes) {
   BatchPace pace;
-  EXPECT_EQ(pace.RowsBeside(0), BatchPace::kUnbounded);
+  EXPECT_EQ(pace.RowsBeside(0, 0), BatchPace::kUnbounded);
   pace.Note(100, 1000);
-  EXPECT_EQ(pace.RowsBeside(5), BatchPace::kUnbounded);
+  EXPECT_EQ(pace.RowsBeside(5, 0), BatchPace::kUnbounded);
 }
 
 TEST(BatchPace, BeginsCarefully) {
-  BatchPace pace(kBound);
-  EXPECT_EQ(pace.RowsBeside(0), 1);
-  EXPECT_EQ(pace.RowsBeside(1), 0) << "what others take is looked at first";
+  BatchPace pace;
+  EXPECT_EQ(pace.RowsBeside(0, kBound), 1);
+  EXPECT_EQ(pace.RowsBeside(1, kBound), 0) << "what others take is looked at first";
   pace.Note(1, 0.010);
-  EXPECT_EQ(pace.RowsBeside(0), 4);
-  EXPECT_EQ(pace.RowsBeside(1), 3);
-  EXPECT_EQ(pace.RowsBeside(4), 0);
+  EXPECT_EQ(pace.RowsBeside(0, kBound), 4);
+  EXPECT_EQ(pace.RowsBeside(1, kBound), 3);
+  EXPECT_EQ(pace.RowsBeside(4, kBound), 0);
 }
 
 TEST(BatchPace, OneRowThatTakesTooLongGoesAllTheSame) {
-  BatchPace pace(kBound);
+  BatchPace pace;
   for (int i = 0; i < 10; ++i) pace.Note(1, 0.3);
-  EXPECT_EQ(pace.RowsBeside(0), 1);
-  EXPECT_EQ(pace.RowsBeside(1), 0);
-  EXPECT_EQ(pace.RowsBeside(2), 0);
+  EXPECT_EQ(pace.RowsBeside(0, kBound), 1);
+  EXPECT_EQ(pace.RowsBeside(1, kBound), 0);
+  EXPECT_EQ(pace.RowsBeside(2, kBound), 0);
 }
 
 TEST(BatchPace, ASingleSlowStepChangesNothing) {
-  BatchPace pace(kBound);
+  BatchPace pace;
   for (int i = 0; i < 5; ++i) pace.Note(16, 0.020);
-  const int32_t before = pace.RowsBeside(0);
+  const int32_t before = pace.RowsBeside(0, kBound);
   pace.Note(16, 2.0);
   pace.Note(16, 2.0);
-  EXPECT_EQ(pace.RowsBeside(0), before);
+  EXPECT_EQ(pace.RowsBeside(0, kBound), before);
   pace.Note(8, 5.0);  // the first of its kind: but 16 rows were faster
-  EXPECT_EQ(pace.RowsBeside(0), before);
+  EXPECT_EQ(pace.RowsBeside(0, kBound), before);
 }
 
 TEST(BatchPace, NoticesThatTheMachineHasBecomeSlower) {
-  BatchPace pace(kBound);
+  BatchPace pace;
   for (int32_t rows = 1; rows <= 512; rows *= 2)
     for (int i = 0; i < 10; ++i) pace.Note(rows, 1e-5 * rows);
-  EXPECT_GT(pace.RowsBeside(0), 512);
+  EXPECT_GT(pace.RowsBeside(0, kBound), 512);
   for (int i = 0; i < 8; ++i) pace.Note(32, 0.128);
-  EXPECT_LE(pace.RowsBeside(0), 31) << "whatever 512 rows took once";
+  EXPECT_LE(pace.RowsBeside(0, kBound), 31) << "whatever 512 rows took once";
 }
 
 TEST(BatchPace, ASlowMinuteIsForgotten) {
-  BatchPace pace(kBound);
+  BatchPace pace;
   for (int i = 0; i < 20; ++i) pace.Note(64, 0.039);
   for (int i = 0; i < 20; ++i) pace.Note(64, 0.5);
-  EXPECT_LT(pace.RowsBeside(0), 64);
+  EXPECT_LT(pace.RowsBeside(0, kBound), 64);
   for (int64_t i = 0; i <= BatchPace::kRemembered; ++i) pace.Note(8, 0.005);
-  EXPECT_EQ(pace.RowsBeside(0), 64);
+  EXPECT_EQ(pace.RowsBeside(0, kBound), 64);
 }
 
 // On whatever machine, with steps that take up to half as long again by accident: a batch of which
@@ -86,11 +86,11 @@ TEST(BatchPace, FindsTheBoundOnManyMachines) {
     const Machine machine = MoeMachine(uniform(1e-4, 3), uniform(1e-6, 5e-3), uniform(1e-6, 5e-3));
     const bool beside = seed % 2 == 1;
     const int32_t others = beside ? 1 + random() % 4 : 0;
-    BatchPace pace(kBound);
+    BatchPace pace;
     int over = 0, steps = 0;
     int32_t rows = 0;
     for (int i = 0; i < 300; ++i) {
-      const int32_t batch = std::min(pace.RowsBeside(others), 100000);
+      const int32_t batch = std::min(pace.RowsBeside(others, kBound), 100000);
       rows = others + batch;
       const double s = machine(rows);
       over += i >= 50 && batch > (others == 0) && s > kBound * 1.05;

@@ -138,6 +138,25 @@ TEST(BatchTurn, NoBatchRowBesideAStepThatIsTooLongAlready) {
   driver.RunAll();
 }
 
+// Steps that somebody may come in the middle of are short; long ones only while nobody comes.
+TEST(BatchTurn, StepsAreLongerWhileNobodyElseComes) {
+  TimedDriver driver({.prefill_chunk = 64,
+                      .max_sequences = 32,
+                      .batch_step_s = kBound,
+                      .batch_idle_step_s = 10 * kBound},
+                     2000, [](int rows) { return 0.050 + 0.005 * rows; });
+  for (int i = 0; i < 24; ++i) driver.Submit(Request(20, 5000, Priority::kBatch, i));
+  for (int i = 0; i < 60; ++i) driver.TimedStep();
+  EXPECT_EQ(driver.rows_, 24) << "all decode, in steps of 170 ms";
+  const int other = driver.Submit(Request(10, 3, Priority::kNormal, 50));
+  for (int i = 0; i < 6; ++i) driver.TimedStep();
+  EXPECT_EQ(driver.outcomes_[other].finish, FinishReason::kLength);
+  EXPECT_EQ(driver.TimedStep().batch, 1) << "another may follow";
+  driver.later_ = std::chrono::seconds(11);
+  for (int i = 0; i < 10; ++i) driver.TimedStep();
+  EXPECT_EQ(driver.rows_, 24);
+}
+
 TEST(BatchTurn, DecodingSequencesTakeTurns) {
   double row_s = 1e-5;
   TimedDriver driver({.prefill_chunk = 64, .max_sequences = 32, .batch_step_s = kBound}, 1000,

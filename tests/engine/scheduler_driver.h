@@ -74,7 +74,7 @@ class SchedulerDriver {
 
   // One step; returns the requests with a row in it, decoding ones first as planned.
   std::vector<int> Step() {
-    const Clock::time_point now = Clock::now();
+    const Clock::time_point now = Clock::now() + later_;
     scheduler_.EndInterrupted(now);
     std::vector<int> order;
     rows_ = prefill_rows_ = 0;
@@ -109,6 +109,7 @@ class SchedulerDriver {
   std::vector<int32_t> content_;  // the token at each place of each page
   PrefixCache cache_;
   bool caches_;
+  std::chrono::seconds later_{0};  // than it is
   Scheduler scheduler_;
   std::vector<Outcome> outcomes_;
   std::vector<std::shared_ptr<GenerationHandle>> handles_;
