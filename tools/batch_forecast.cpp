@@ -3,14 +3,9 @@
 #include "core/log.h"
 #include "gpu_attention/step_batch.h"
 #include "placement/cost_model.h"
+#include "service/batch/batch_order.h"
 
 namespace tandem {
-namespace {
-
-constexpr int64_t kUnsaidTokens = 512;  // as batch_order.h has it
-
-}  // namespace
-
 std::optional<BatchPrediction> ForecastBatch(const BatchSize& size, const StartPlan& start,
                                              const EngineOptions& options, const Engine& engine) {
   const ModelShape& shape = engine.config().shape;

@@ -1,12 +1,15 @@
 #include "service/api/openai_answer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "service/api/error_status.h"
 #include "service/api/openai_logprobs.h"
+#include "service/api/random_id.h"
 
 namespace tandem {
 namespace {
@@ -14,6 +17,19 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kDone[] = "data: [DONE]\n\n";
+constexpr int kIdLength = 24;
+
+struct OpenAiAnswerArgs {
+  std::string id;
+  std::string model;
+  int64_t created_s = 0;
+  const Tokenizer& tokenizer;
+  int32_t n = 1;  // answers to each prompt
+  int32_t prompts = 1;
+  bool logprobs = false;
+  bool include_usage = false;
+  std::vector<std::string> echo;  // OpenAiRequest::echo
+};
 
 std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -284,11 +300,23 @@ class Completion final : public OpenAiAnswer {
 
 }  // namespace
 
-std::unique_ptr<AnswerWriter> MakeChatCompletion(OpenAiAnswerArgs args) {
-  return std::make_unique<ChatCompletion>(std::move(args));
-}
-
-std::unique_ptr<AnswerWriter> MakeCompletion(OpenAiAnswerArgs args) {
+std::unique_ptr<AnswerWriter> MakeOpenAiAnswer(OpenAiApi api, const OpenAiRequest& request,
+                                               const std::string& model,
+                                               const Tokenizer& tokenizer) {
+  const bool chat = api == OpenAiApi::kChat;
+  const ChatCall& first = request.calls.front();
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  OpenAiAnswerArgs args = {
+      .id = absl::StrCat(chat ? "chatcmpl-" : "cmpl-", RandomId(kIdLength)),
+      .model = model,
+      .created_s = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
+      .tokenizer = tokenizer,
+      .n = first.n,
+      .prompts = static_cast<int32_t>(request.calls.size()),
+      .logprobs = first.sampling.top_logprobs >= 0,
+      .include_usage = request.include_usage,
+      .echo = request.echo};
+  if (chat) return std::make_unique<ChatCompletion>(std::move(args));
   return std::make_unique<Completion>(std::move(args));
 }
 

@@ -3,29 +3,21 @@
 // A stream has unnamed events, chunks and in the end "[DONE]"; or an error object and no "[DONE]".
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "engine/text/tokenizer.h"
 #include "service/api/answer_writer.h"
+#include "service/api/openai_request.h"
 
 namespace tandem {
 
-struct OpenAiAnswerArgs {
-  std::string id;     // "chatcmpl-...", "cmpl-..."
-  std::string model;  // as it is told
-  int64_t created_s = 0;
-  const Tokenizer& tokenizer;  // for log-probabilities; outlives the answer
-  int32_t n = 1;               // answers to each prompt
-  int32_t prompts = 1;
-  bool logprobs = false;
-  bool include_usage = false;
-  std::vector<std::string> echo;  // OpenAiRequest::echo
-};
+enum class OpenAiApi { kChat, kText };
 
-std::unique_ptr<AnswerWriter> MakeChatCompletion(OpenAiAnswerArgs args);
-std::unique_ptr<AnswerWriter> MakeCompletion(OpenAiAnswerArgs args);
+// The answer to `request`, with an id and a time of its own. `model` as it is told. `tokenizer`,
+// for log-probabilities, outlives the answer.
+std::unique_ptr<AnswerWriter> MakeOpenAiAnswer(OpenAiApi api, const OpenAiRequest& request,
+                                               const std::string& model,
+                                               const Tokenizer& tokenizer);
 
 }  // namespace tandem

@@ -5,12 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "service/api/answer_writer.h"
 #include "service/api/error_status.h"
 #include "service/api/openai_answer.h"
 #include "service/api/openai_request.h"
-#include "service/api/random_id.h"
 #include "service/api/request_parts.h"
 
 namespace tandem {
@@ -18,48 +16,30 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kIdLength = 24;
-
-// What makes the two APIs different.
-struct Api {
-  absl::StatusOr<OpenAiRequest> (*parse)(const Json&, const OpenAiParseArgs&);
-  std::unique_ptr<AnswerWriter> (*make_answer)(OpenAiAnswerArgs);
-  const char* id_prefix;
-};
-constexpr Api kChat = {ParseChatCompletion, MakeChatCompletion, "chatcmpl-"};
-constexpr Api kText = {ParseCompletion, MakeCompletion, "cmpl-"};
-
 int64_t NowSeconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
-absl::StatusOr<OpenAiRequest> Parse(const ServiceContext& service, const Api& api,
+absl::StatusOr<OpenAiRequest> Parse(const ServiceContext& service, OpenAiApi api,
                                     const HttpRequest& request) {
   TANDEM_ASSIGN_OR_RETURN(const Json body, ParseBody(request, service.limits));
-  TANDEM_ASSIGN_OR_RETURN(OpenAiRequest parsed,
-                          api.parse(body, {.limits = service.limits,
-                                           .tokenizer = service.engine.tokenizer(),
-                                           .thinking_default = service.policy.thinking_default}));
+  const OpenAiParseArgs args = {.limits = service.limits,
+                                .tokenizer = service.engine.tokenizer(),
+                                .thinking_default = service.policy.thinking_default};
+  TANDEM_ASSIGN_OR_RETURN(OpenAiRequest parsed, api == OpenAiApi::kChat
+                                                    ? ParseChatCompletion(body, args)
+                                                    : ParseCompletion(body, args));
   TANDEM_RETURN_IF_ERROR(CheckModel(service, parsed.model));
   return parsed;
 }
 
-void Create(const ServiceContext& service, const Api& api, const HttpRequest& request,
+void Create(const ServiceContext& service, OpenAiApi api, const HttpRequest& request,
             std::shared_ptr<Exchange> exchange) {
   auto parsed = Parse(service, api, request);
   if (!parsed.ok()) return exchange->Send(ToOpenAiError(parsed.status()));
-  const ChatCall& first = parsed->calls.front();
-  auto answer = api.make_answer({.id = absl::StrCat(api.id_prefix, RandomId(kIdLength)),
-                                 .model = parsed->model,
-                                 .created_s = NowSeconds(),
-                                 .tokenizer = service.engine.tokenizer(),
-                                 .n = first.n,
-                                 .prompts = static_cast<int32_t>(parsed->calls.size()),
-                                 .logprobs = first.sampling.top_logprobs >= 0,
-                                 .include_usage = parsed->include_usage,
-                                 .echo = std::move(parsed->echo)});
+  auto answer = MakeOpenAiAnswer(api, *parsed, parsed->model, service.engine.tokenizer());
   AnswerChat(service, request, std::move(exchange), std::move(parsed->calls), parsed->stream,
              std::move(answer));
 }
@@ -92,14 +72,14 @@ void AddOpenAiRoutes(RouteTable& routes, const ServiceContext& service) {
   const auto add = [&](const char* method, const char* path, HttpHandler handler) {
     routes.Add({method, path, Access::kKey, std::move(handler), ToOpenAiError});
   };
-  const auto create = [&service](const Api& api) {
-    return [&service, &api](const HttpRequest& request, std::shared_ptr<Exchange> exchange) {
+  const auto create = [&service](OpenAiApi api) {
+    return [&service, api](const HttpRequest& request, std::shared_ptr<Exchange> exchange) {
       Create(service, api, request, std::move(exchange));
     };
   };
   const int64_t created_s = NowSeconds();
-  add("POST", "/v1/chat/completions", create(kChat));
-  add("POST", "/v1/completions", create(kText));
+  add("POST", "/v1/chat/completions", create(OpenAiApi::kChat));
+  add("POST", "/v1/completions", create(OpenAiApi::kText));
   add("GET", "/v1/models",
       [&service, created_s](const HttpRequest&, const std::shared_ptr<Exchange>& exchange) {
         ListModels(service, created_s, *exchange);

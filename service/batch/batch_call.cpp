@@ -1,40 +1,19 @@
 #include "service/batch/batch_call.h"
 
 #include <algorithm>
-#include <chrono>
 #include <mutex>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "service/api/answer_writer.h"
 #include "service/api/openai_answer.h"
-#include "service/api/random_id.h"
 #include "service/api/tokenize_routes.h"
 
 namespace tandem {
 namespace {
 
-constexpr int kIdLength = 24;
-
 std::string Dumped(const nlohmann::ordered_json& json) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
-std::unique_ptr<AnswerWriter> WriterFor(const ServiceContext& service, const BatchCall& call) {
-  const ChatCall& first = call.request.calls.front();
-  OpenAiAnswerArgs args = {
-      .id = absl::StrCat(call.is_chat ? "chatcmpl-" : "cmpl-", RandomId(kIdLength)),
-      .model = service.model_name,
-      .created_s = std::chrono::duration_cast<std::chrono::seconds>(
-                       std::chrono::system_clock::now().time_since_epoch())
-                       .count(),
-      .tokenizer = service.engine.tokenizer(),
-      .n = first.n,
-      .prompts = static_cast<int32_t>(call.request.calls.size()),
-      .logprobs = first.sampling.top_logprobs >= 0,
-      .echo = call.request.echo};
-  return call.is_chat ? MakeChatCompletion(std::move(args)) : MakeCompletion(std::move(args));
 }
 
 // Held by the sinks of its runs.
@@ -162,8 +141,10 @@ absl::StatusOr<std::shared_ptr<BatchRun>> StartBatchCall(const ServiceContext& s
                                                          BatchCall call, const Caller& caller,
                                                          const RequestTags& tags,
                                                          std::function<void(BatchEnd)> done) {
+  auto writer = MakeOpenAiAnswer(call.is_chat ? OpenAiApi::kChat : OpenAiApi::kText, call.request,
+                                 service.model_name, service.engine.tokenizer());
   auto run =
-      std::make_shared<Run>(WriterFor(service, call), call.request.calls.front().n,
+      std::make_shared<Run>(std::move(writer), call.request.calls.front().n,
                             static_cast<int32_t>(call.request.calls.size()), std::move(done));
   TANDEM_RETURN_IF_ERROR(run->Start(service, std::move(call), caller, tags));
   return run;

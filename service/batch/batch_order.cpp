@@ -9,7 +9,6 @@ namespace {
 
 constexpr int64_t kBytesPerToken = 4;
 constexpr int64_t kDecodeWork = 8;  // a generated token costs about as much as so many of a prompt
-constexpr int64_t kUnsaidTokens = 512;
 
 struct Group {
   size_t begin, end;

@@ -13,8 +13,10 @@
 
 namespace tandem {
 
-// About how long a request takes, in prompt tokens; 1 at least. An answer without a limit is taken
-// to be of some 512 tokens.
+// What an answer without a limit is taken to be of.
+inline constexpr int64_t kUnsaidTokens = 512;
+
+// About how long a request takes, in prompt tokens; 1 at least.
 int64_t WorkOf(const JobItem& item);
 
 // About; some four bytes are a token.

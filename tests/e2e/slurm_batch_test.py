@@ -162,6 +162,18 @@ class SlurmBatchTest(unittest.TestCase):
         self.wait_for_end(output)
         self.assertEqual(texts(output), self.whole(source))
 
+    def test_a_task_whose_time_is_up_keeps_what_is_done_and_comes_back(self):
+        source, output = self.folder / "timed.jsonl", self.folder / "timed_out.jsonl"
+        write_requests(source, 800)
+        array, _ = self.submit(source, output)
+        first = self.folder / f"timed_out.jsonl.1-of-{SHARDS}"
+        self.assertTrue(serving.wait_until(lambda: first.exists() and first.stat().st_size > 0, 60))
+        # What --signal=B:TERM@120 sends two minutes before the end.
+        subprocess.run(["scancel", "--batch", "--signal=TERM", f"{array}_1"], check=True)
+        self.wait_for_end(output)
+        self.assertEqual(texts(output), self.whole(source))
+        self.assertIn("stopping", (self.folder / f"timed_out.jsonl.1-of-{SHARDS}.log").read_text())
+
     def test_usage(self):
         for arguments in ([], ["0", "m", "i", "o"], ["x", "m", "i", "o"], ["2", "m", "i"]):
             with self.subTest(arguments=arguments):
